@@ -1,0 +1,20 @@
+"""One harness that judges every explainer against the same ground truth."""
+
+from importlib import import_module
+from typing import Any
+
+# Public name -> the file that defines it; loaded on first use (PEP 562), so that importing the
+# package costs no more than torch and einops.
+_HOME: dict[str, str] = {}
+
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type is the public object's own
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no public name {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,40 @@
+# `make demo` and `make test` work on a fresh machine: they build .venv first, once.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+OUT    ?= out/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:           ## what there is to make
+	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp makes a second call instant; a changed requirement installs again.
+$(STAMP): pyproject.toml constraints.txt | $(PY)
+	$(PY) -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: $(STAMP)  ## train, explain, judge: breast cancer, or DATA=file.csv TARGET=column
+	$(PY) -m bench.demo $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") --out "$(OUT)"
+
+test: $(STAMP)  ## the tests; the slow ones too when CI is set; ARGS="-k word" narrows
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest $(if $(CI),-m "slow or not slow") $(ARGS)
+
+lint: $(STAMP)  ## ruff (rules and format) and pyright
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+
+bench: $(STAMP) ## speed suites, accuracy beside time
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -o addopts= --benchmark-only bench/speed $(ARGS)
+
+clean:          ## remove what was built and cached; the environment stays
+	rm -rf build dist out .pytest_cache .ruff_cache .benchmarks .hypothesis .coverage htmlcov
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

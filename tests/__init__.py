@@ -1,0 +1,1 @@
+"""Tests as laws: a test's name is what must hold."""

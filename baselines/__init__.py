@@ -5,9 +5,21 @@ from typing import Any
 
 # Public name -> the file that defines it; loaded on first use (PEP 562), so that importing the
 # package costs no more than torch and einops.
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "BaselineImputer": "imputers",
+    "Explainer": "explanation",
+    "Explanation": "explanation",
+    "Game": "game",
+    "Imputer": "imputers",
+    "MarginalImputer": "imputers",
+    "MaskedGame": "game",
+    "PresenceGame": "game",
+    "TableGame": "game",
+    "exact_shapley": "exact",
+    "from_callable": "game",
+}
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type is the public object's own

@@ -7,7 +7,7 @@ from typing import Any
 # package costs no more than torch and einops.
 _HOME: dict[str, str] = {}
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type is the public object's own

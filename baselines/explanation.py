@@ -1,0 +1,377 @@
+"""Explanation: what every explainer returns, and the Explainer protocol.
+
+An answer travels with what it stands for (estimand, game, method), what it cost and how sure it is.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from baselines.plots import Plots
+
+ESTIMANDS = (
+    "shapley",
+    "banzhaf",
+    "owen",
+    "semivalue",
+    "selection",
+    "gradient",
+    "surrogate",
+    "occlusion",
+    "attention",
+)
+FORMAT = "harsanyi-explanation/1"
+
+Names = Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explanation:
+    """How much each player contributed to each output of each explicand.
+
+    Args:
+        values: Attributions `(b, n, k)` in units of the explained output.
+        estimand: What a value stands for, one of `ESTIMANDS`; an imitator takes its teacher's.
+        game: The value function in words: imputer or absence, output scale, model.
+        method: The estimator or model that produced the values.
+        exact: True only for enumeration and for a Harsanyi model on its own game.
+        base_values: `(b, k)`, value of the empty coalition, or None where there is none.
+        std_errors: `(b, n, k)` standard errors, or None where none were estimated.
+        n_evals: Coalitions evaluated per explicand, both ends included.
+        players: `n` names; for ragged input `b` tuples of names. None names them by position.
+        outputs: `k` names, or None.
+        player_mask: Bool `(b, n)`, false for padding; None when every player is real.
+        data: The explicands `(b, ...)` that pictures show beside the values, or None.
+        diagnostics: Named tensors, such as `additivity_gap` `(b, k)`.
+        continuation: On a live sampled explanation, what `more` calls; never saved.
+
+    Raises:
+        TypeError: If `values` is not a floating-point tensor.
+        ValueError: If a shape disagrees with `values`, the estimand is unknown, or a value of a
+            real player is not finite.
+    """
+
+    values: Tensor
+    estimand: str = "shapley"
+    game: str = ""
+    method: str = ""
+    exact: bool = False
+    base_values: Tensor | None = None
+    std_errors: Tensor | None = None
+    n_evals: int = 0
+    players: Names | Sequence[Names] | None = None
+    outputs: Names | None = None
+    player_mask: Tensor | None = None
+    data: Tensor | None = None
+    diagnostics: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    continuation: "Callable[[int], Explanation] | None" = dataclasses.field(
+        default=None, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Tensor) or not self.values.is_floating_point():
+            received = getattr(self.values, "dtype", type(self.values).__name__)
+            raise TypeError(f"values are {received}; pass a floating-point tensor (b, n, k).")
+        if self.values.ndim != 3:
+            raise ValueError(
+                f"values have shape {tuple(self.values.shape)}; they need (b, n, k): explicands, "
+                "players, outputs."
+            )
+        if self.estimand not in ESTIMANDS:
+            raise ValueError(f"estimand={self.estimand!r} is unknown; use one of {ESTIMANDS}.")
+        b, n, k = self.values.shape
+        for name, wanted in (
+            ("base_values", (b, k)),
+            ("std_errors", (b, n, k)),
+            ("player_mask", (b, n)),
+        ):
+            given = getattr(self, name)
+            if given is not None and tuple(given.shape) != wanted:
+                raise ValueError(f"{name} has shape {tuple(given.shape)}; it needs {wanted}.")
+        for name, wanted in (("players", b if self.is_ragged else n), ("outputs", k)):
+            given = getattr(self, name)
+            if given is not None and len(given) != wanted:
+                raise ValueError(f"{name} names {len(given)} entries; there are {wanted}.")
+        if not torch.isfinite(self.values).all():
+            bad = (~torch.isfinite(self.values)).flatten(1).any(-1).nonzero().flatten().tolist()
+            raise ValueError(
+                f"values of explicands {bad[:5]} are not finite; check the model's output on "
+                "these rows and on their masked copies."
+            )
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether each explicand names its own players."""
+        return (
+            self.players is not None
+            and len(self.players) > 0
+            and not isinstance(self.players[0], str)
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Explicands `b`, players `n`, outputs `k`."""
+        b, n, k = self.values.shape
+        return b, n, k
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        kind = "exact" if self.exact else "estimated"
+        return (
+            f"Explanation({self.estimand}, {kind}, b={self.shape[0]}, n={self.shape[1]}, "
+            f"k={self.shape[2]}, method={self.method!r}, n_evals={self.n_evals}, "
+            f"game={self.game!r})"
+        )
+
+    def player_names(self, row: int = 0) -> tuple[str, ...]:
+        """Names of the players of one explicand.
+
+        Args:
+            row: Position of the explicand; matters for ragged input only.
+
+        Returns:
+            As many names as the explicand has players; `player 0`, ... where none were given.
+        """
+        if self.players is None:
+            return tuple(f"player {i}" for i in range(self.shape[1]))
+        names = self.players[row] if self.is_ragged else self.players
+        return tuple(str(name) for name in names)
+
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, `output 0`, ... where none were given."""
+        if self.outputs is None:
+            return tuple(f"output {i}" for i in range(self.shape[2]))
+        return tuple(str(name) for name in self.outputs)
+
+    def select(self, rows: slice | Sequence[int] | Tensor) -> "Explanation":
+        """The explanation of some of the explicands.
+
+        Args:
+            rows: A slice, positions, or a bool mask over the `b` explicands.
+
+        Returns:
+            An Explanation of these rows in this order; it cannot be continued.
+        """
+        index = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows)]
+
+        def pick(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[index.to(tensor.device)]
+
+        per_row = {
+            name: tensor[index.to(tensor.device)]
+            for name, tensor in self.diagnostics.items()
+            if tensor.ndim and len(tensor) == len(self)
+        }
+        players = self.players
+        if players is not None and self.is_ragged:
+            players = [players[i] for i in index.tolist()]
+        return dataclasses.replace(
+            self,
+            values=self.values[index.to(self.values.device)],
+            base_values=pick(self.base_values),
+            std_errors=pick(self.std_errors),
+            player_mask=pick(self.player_mask),
+            data=pick(self.data),
+            players=players,
+            diagnostics={**self.diagnostics, **per_row},
+            continuation=None,
+        )
+
+    def to(self, *args: Any, **kwargs: Any) -> "Explanation":  # noqa: ANN401 - torch's signature
+        """The explanation on another device or in another float dtype, as `Tensor.to`."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            if tensor is None:
+                return None
+            return tensor.to(*args, **kwargs) if tensor.is_floating_point() else tensor
+
+        return dataclasses.replace(
+            self,
+            values=self.values.to(*args, **kwargs),
+            base_values=move(self.base_values),
+            std_errors=move(self.std_errors),
+            continuation=None,
+        )
+
+    def more(self, budget: int) -> "Explanation":
+        """Continue sampling where this explanation stopped.
+
+        Args:
+            budget: Total coalitions per explicand to reach, what was spent so far included.
+
+        Returns:
+            The explanation that one run with this budget would have given.
+
+        Raises:
+            ValueError: If this explanation is exact, loaded from a file, or not a sampled one.
+        """
+        if self.continuation is None:
+            raise ValueError(
+                f"an explanation by {self.method!r} that is exact, loaded or moved cannot be "
+                f"continued; call its estimator again with budget={budget}."
+            )
+        return self.continuation(budget)
+
+    @property
+    def plot(self) -> "Plots":
+        """Pictures of this explanation; loads matplotlib (extra `plots`) when touched."""
+        from baselines.plots import Plots
+
+        return Plots(self)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write one safetensors file that `load` reads back bit for bit.
+
+        Args:
+            path: File to write; an existing one is replaced in one step.
+        """
+        from safetensors.torch import save
+
+        from baselines.shards import atomic_write
+
+        tensors = {
+            field: getattr(self, field)
+            for field in ("values", "base_values", "std_errors", "player_mask", "data")
+            if isinstance(getattr(self, field), Tensor)
+        }
+        tensors |= {f"diagnostics.{name}": value for name, value in self.diagnostics.items()}
+        words = {
+            "estimand": self.estimand,
+            "game": self.game,
+            "method": self.method,
+            "exact": self.exact,
+            "n_evals": self.n_evals,
+            "players": None if self.players is None else _plain(self.players),
+            "outputs": None if self.outputs is None else _plain(self.outputs),
+        }
+        # a clone, since safetensors refuses tensors that share memory (masks and views may)
+        stored = {
+            name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()
+        }
+        metadata = {"format": FORMAT, "explanation": json.dumps(words)}
+        atomic_write(Path(path), save(stored, metadata=metadata))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "Explanation":
+        """Read an explanation that `save` wrote.
+
+        Args:
+            path: A safetensors file.
+
+        Returns:
+            The explanation, on the CPU.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is truncated, corrupt, or holds something else.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no explanation at {path}; Explanation.save writes one.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path} is truncated or no safetensors file ({error}).") from error
+        if metadata.get("format") != FORMAT:
+            raise ValueError(
+                f"{path} has format {metadata.get('format')!r}; this version reads {FORMAT!r}. "
+                "Save it again with the version that wrote it."
+            )
+        try:
+            words = json.loads(metadata["explanation"])
+            diagnostics = {
+                name.removeprefix("diagnostics."): tensors.pop(name)
+                for name in list(tensors)
+                if name.startswith("diagnostics.")
+            }
+            return cls(**tensors, **words, diagnostics=diagnostics)
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is no complete explanation ({error}).") from error
+
+    def to_shap(self, output: int | str | None = None) -> Any:  # noqa: ANN401 - a guest's class
+        """The same values as a `shap.Explanation` of numpy arrays.
+
+        Args:
+            output: Position or name of one output, whose values are then `(b, n)`. None means
+                the only output, or the last of two (the positive class), or all of more than two.
+
+        Returns:
+            A `shap.Explanation` with values, base values, data, feature and output names.
+
+        Raises:
+            ImportError: If shap is not installed.
+            ValueError: If there is no such output.
+        """
+        try:
+            import shap
+        except ImportError as error:
+            raise ImportError(
+                "to_shap needs shap; install it with pip install 'harsanyi[shap]'."
+            ) from error
+        names = self.output_names()
+        if output is None and len(names) <= 2:
+            output = len(names) - 1
+        position = slice(None) if output is None else self.output_position(output)
+        base = self.base_values
+        data = self.data
+        return shap.Explanation(
+            values=self.values[..., position].detach().cpu().numpy(),
+            base_values=None if base is None else base[:, position].detach().cpu().numpy(),
+            data=None if data is None else data.detach().cpu().numpy(),
+            feature_names=None if self.is_ragged else list(self.player_names()),
+            output_names=list(names) if output is None else names[self.output_position(output)],
+        )
+
+    def output_position(self, output: int | str) -> int:
+        """Position of an output given by name or position.
+
+        Args:
+            output: Name or position; a negative position counts from the end.
+
+        Returns:
+            A position from 0 to `k - 1`.
+
+        Raises:
+            ValueError: If there is no such output.
+        """
+        names = self.output_names()
+        if isinstance(output, str):
+            if output not in names:
+                raise ValueError(f"output={output!r} is not one of {names}.")
+            return names.index(output)
+        if not -len(names) <= output < len(names):
+            raise ValueError(f"output={output} is out of range; there are {len(names)} outputs.")
+        return output % len(names)
+
+
+def _plain(names: Names | Sequence[Names]) -> list[Any]:
+    return [name if isinstance(name, str) else [str(part) for part in name] for name in names]
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """Anything that explains: a model of its own predictions, or an estimator bound to a model."""
+
+    def explain(self, x: Any) -> Explanation:  # noqa: ANN401 - rows, texts or images
+        """Explain each row of `x`.
+
+        Args:
+            x: Explicands `(b, *features)`, or what the explainer takes in their place.
+
+        Returns:
+            An Explanation with values `(b, n, k)`.
+        """
+        ...

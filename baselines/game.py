@@ -1,0 +1,452 @@
+"""Games: what happens to a model's output when only some of the players are present.
+
+A game maps coalitions `(b, m, n)` to values `(b, m, k)`, one game per explicand, and counts the
+model rows it used, so that nobody has to claim what an explanation cost.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from baselines.coalitions import check_coalitions, coalition_index
+from baselines.imputers import Imputer
+
+Model = Callable[[Tensor], Tensor]
+Groups = Mapping[str, Sequence[int]] | Sequence[Sequence[int]] | Tensor
+
+ROW_BUDGET = 2**22
+"""Default number of feature cells a game hands to its model at once (32 MiB in float64)."""
+
+
+@runtime_checkable
+class Game(Protocol):
+    """A cooperative game for each of `b` explicands.
+
+    Beside the members below a game may carry `players` and `outputs` (names), `player_mask`
+    (bool `(b, n)`, false for padding) and `description` (the value function in words).
+    """
+
+    @property
+    def n_explicands(self) -> int:
+        """Number of games `b` played side by side."""
+        ...
+
+    @property
+    def n_players(self) -> int:
+        """Number of players `n`."""
+        ...
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs `k`."""
+        ...
+
+    @property
+    def n_evals(self) -> int:
+        """Model rows used so far: coalitions x imputations x explicands."""
+        ...
+
+    def __call__(self, coalitions: Tensor) -> Tensor:
+        """Values of coalitions.
+
+        Args:
+            coalitions: Bool `(b, m, n)`, or `(1, m, n)` when all explicands share them; true =
+                present.
+
+        Returns:
+            `(b, m, k)`.
+        """
+        ...
+
+
+class TableGame:
+    """A game whose values are all written down.
+
+    Args:
+        values: `(b, 2**n, k)`, where the index of a coalition is the sum of `2**i` over its
+            present players `i`.
+        players: Names of the `n` players, or None.
+        description: What the game is, in words.
+
+    Raises:
+        ValueError: If the second axis is no power of two, or a value is not finite.
+    """
+
+    def __init__(
+        self,
+        values: Tensor,
+        *,
+        players: Sequence[str] | None = None,
+        description: str = "table",
+    ) -> None:
+        values = torch.as_tensor(values)
+        size = values.shape[1] if values.ndim == 3 else 0
+        if size < 1 or size & (size - 1):
+            raise ValueError(
+                f"values have shape {tuple(values.shape)}; a table game needs (b, 2**n, k)."
+            )
+        if not torch.isfinite(values).all():
+            raise ValueError("values hold NaN or infinity; every coalition needs a finite value.")
+        self.values = values
+        self.players = players
+        self.description = description
+        self.n_evals = 0
+
+    @property
+    def n_explicands(self) -> int:
+        """Number of games `b`."""
+        return self.values.shape[0]
+
+    @property
+    def n_players(self) -> int:
+        """Number of players `n`."""
+        return self.values.shape[1].bit_length() - 1
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs `k`."""
+        return self.values.shape[2]
+
+    def __call__(self, coalitions: Tensor) -> Tensor:
+        """Values `(b, m, k)` of bool coalitions `(b, m, n)` or `(1, m, n)`."""
+        check_coalitions(coalitions, self.n_explicands, self.n_players)
+        self.n_evals += self.n_explicands * coalitions.shape[1]
+        index = coalition_index(coalitions.to(self.values.device))
+        index = index.expand(self.n_explicands, -1)
+        return self.values.gather(1, repeat(index, "b m -> b m k", k=self.n_outputs))
+
+
+class MaskedGame:
+    """A model on inputs whose absent players an imputer fills in.
+
+    v(S) is the weighted mean, over imputations, of the model's output.
+
+    Args:
+        model: Maps a tensor `(rows, *features)` to `(rows,)` or `(rows, k)`; a torch module, or
+            anything else through `from_callable`.
+        x: Explicands `(b, *features)`.
+        imputer: Fills in absent features: `imputer(x, coalitions) -> (b, m, r, *features)`.
+        groups: Features that form one player together: lists of positions in the flattened
+            features, by name or in order, or an integer tensor of shape `features` whose entry is
+            the player of a cell. Together they must hold every feature exactly once. None makes
+            each feature a player.
+        players: Names of the players; group names by default.
+        outputs: Names of the outputs, or None.
+        max_rows: Most model rows held at once; a memory budget of 2**22 feature cells by
+            default. Results do not depend on it beyond rounding.
+        description: The value function in words; from model and imputer by default.
+
+    Raises:
+        TypeError: If `x` is not a tensor or `model` is not callable.
+        ValueError: If `x` has no rows or no features, groups overlap or miss a feature, or the
+            model returns something else than `(rows,)` or `(rows, k)` of finite numbers.
+
+    Source: removal-based explanation, Covert, Lundberg and Lee (2021), sec. 3-4.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        x: Tensor,
+        imputer: Imputer,
+        *,
+        groups: Groups | None = None,
+        players: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
+        max_rows: int | None = None,
+        description: str | None = None,
+    ) -> None:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x is a {type(x).__name__}; pass a tensor (b, *features).")
+        if x.ndim < 2 or x.shape[0] == 0 or x[0].numel() == 0:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; a game needs (b, *features) with at least one "
+                "explicand and one feature."
+            )
+        if not callable(model):
+            raise TypeError(
+                f"model is a {type(model).__name__} that cannot be called; wrap a scikit-learn "
+                "estimator with baselines.from_callable(model, output='proba')."
+            )
+        n_features = x[0].numel()
+        if max_rows is not None and max_rows < 1:
+            raise ValueError(f"max_rows={max_rows}; a game needs room for at least one row.")
+        self.model = model
+        self.x = x
+        self.imputer = imputer
+        self.max_rows = max_rows or max(1, min(65_536, ROW_BUDGET // n_features))
+        self.membership, names = _membership(groups, tuple(x.shape[1:]))
+        self.players = players if players is not None else names
+        if self.players is not None and len(self.players) != self.n_players:
+            raise ValueError(f"players names {len(self.players)}; the game has {self.n_players}.")
+        self.outputs = outputs
+        self.description = description or f"{_name(model)} with {_name(imputer)}"
+        self.n_evals = 0
+        self._n_outputs: int | None = None
+
+    @property
+    def n_explicands(self) -> int:
+        """Number of explicands `b`."""
+        return len(self.x)
+
+    @property
+    def n_players(self) -> int:
+        """Number of players `n`: groups, or single features."""
+        if self.membership is None:
+            return self.x[0].numel()
+        return int(self.membership.max()) + 1
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs `k`; asks the model about one row, uncounted, if none is known yet."""
+        if self._n_outputs is None:
+            self._n_outputs = self._run(self.x[:1]).shape[-1]
+        return self._n_outputs
+
+    def __call__(self, coalitions: Tensor) -> Tensor:
+        """Values `(b, m, k)` of bool coalitions `(b, m, n)` or `(1, m, n)`; counts its rows."""
+        check_coalitions(coalitions, self.n_explicands, self.n_players)
+        coalitions = coalitions.to(self.x.device)
+        b, m = self.n_explicands, coalitions.shape[1]
+        if m == 0:
+            return self.x.new_zeros((b, 0, self.n_outputs))
+        draws = _draws(self.imputer)
+        wide = max(1, min(m, self.max_rows // draws))
+        tall = max(1, min(b, self.max_rows // (draws * wide)))
+        columns = []
+        for left in range(0, m, wide):
+            part = coalitions[:, left : left + wide]
+            rows = [
+                self._play(self.x[top : top + tall], _rows(part, top, top + tall))
+                for top in range(0, b, tall)
+            ]
+            columns.append(rows[0] if len(rows) == 1 else torch.cat(rows))
+        return columns[0] if len(columns) == 1 else torch.cat(columns, 1)
+
+    def _play(self, x: Tensor, coalitions: Tensor) -> Tensor:
+        b, m = len(x), coalitions.shape[1]
+        features = coalitions if self.membership is None else coalitions[..., self.membership]
+        if len(features) != b:
+            features = features.expand(b, -1, -1)
+        imputed = self.imputer(x, features)  # (b, m, r, *features)
+        r = imputed.shape[2]
+        rows = imputed.reshape(b * m * r, *x.shape[1:])
+        values = torch.cat([self._run(chunk) for chunk in rows.split(self.max_rows)])
+        self.n_evals += b * m * r
+        self._n_outputs = values.shape[-1]
+        values = rearrange(values, "(b m r) k -> b m r k", b=b, m=m)
+        weights = getattr(self.imputer, "weights", None)
+        if weights is None:
+            return values[:, :, 0] if r == 1 else values.mean(2)
+        return torch.einsum("bmrk,r->bmk", values, weights.to(values))
+
+    def _run(self, rows: Tensor) -> Tensor:
+        with torch.no_grad():
+            return _checked(self.model(rows), len(rows))
+
+
+class PresenceGame:
+    """A model that takes presence as an argument: v(S) = `model(x, present=S)`.
+
+    Args:
+        model: `model(x, present=mask)` maps rows `(rows, n)` and bool masks `(rows, n)` to
+            `(rows,)` or `(rows, k)`.
+        x: Explicands `(b, n, ...)`, one player per position of the second axis.
+        players: Names of the players, or None.
+        outputs: Names of the outputs, or None.
+        max_rows: Most model rows held at once.
+        description: The value function in words.
+
+    Raises:
+        TypeError: If `x` is not a tensor.
+        ValueError: If `x` has no rows or no players, or the model returns another shape.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Tensor],
+        x: Tensor,
+        *,
+        players: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
+        max_rows: int | None = None,
+        description: str | None = None,
+    ) -> None:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x is a {type(x).__name__}; pass a tensor (b, n, ...).")
+        if x.ndim < 2 or x.shape[0] == 0 or x.shape[1] == 0:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; a presence game needs (b, n, ...) with at least "
+                "one explicand and one player."
+            )
+        self.model = model
+        self.x = x
+        self.players = players
+        self.outputs = outputs
+        self.max_rows = max_rows or max(1, min(65_536, ROW_BUDGET // x[0].numel()))
+        self.description = description or f"{_name(model)} with presence flags"
+        self.n_evals = 0
+        self._n_outputs: int | None = None
+
+    @property
+    def n_explicands(self) -> int:
+        """Number of explicands `b`."""
+        return len(self.x)
+
+    @property
+    def n_players(self) -> int:
+        """Number of players `n`."""
+        return self.x.shape[1]
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs `k`; asks the model about one row, uncounted, if none is known yet."""
+        if self._n_outputs is None:
+            everyone = torch.ones(1, self.n_players, dtype=torch.bool, device=self.x.device)
+            self._n_outputs = self._run(self.x[:1], everyone).shape[-1]
+        return self._n_outputs
+
+    def __call__(self, coalitions: Tensor) -> Tensor:
+        """Values `(b, m, k)` of bool coalitions `(b, m, n)` or `(1, m, n)`; counts its rows."""
+        check_coalitions(coalitions, self.n_explicands, self.n_players)
+        b, m = self.n_explicands, coalitions.shape[1]
+        if m == 0:
+            return self.x.new_zeros((b, 0, self.n_outputs))
+        present = coalitions.to(self.x.device).expand(b, -1, -1)
+        present = rearrange(present, "b m n -> (b m) n")
+        owner = torch.arange(b, device=self.x.device).repeat_interleave(m)
+        values = torch.cat(
+            [
+                self._run(self.x[rows], mask)
+                for rows, mask in zip(
+                    owner.split(self.max_rows), present.split(self.max_rows), strict=True
+                )
+            ]
+        )
+        self.n_evals += b * m
+        self._n_outputs = values.shape[-1]
+        return rearrange(values, "(b m) k -> b m k", b=b)
+
+    def _run(self, rows: Tensor, present: Tensor) -> Tensor:
+        with torch.no_grad():
+            return _checked(self.model(rows, present=present), len(rows))
+
+
+def from_callable(f: Any, output: str = "proba", *, columns: Sequence[str] | None = None) -> Model:  # noqa: ANN401
+    """A numpy function or a scikit-learn estimator as a model that maps tensors to tensors.
+
+    Args:
+        f: A function of an array `(rows, *features)`, or a fitted estimator (scikit-learn,
+            xgboost, lightgbm, ...) with `predict_proba`, `decision_function` or `predict`.
+        output: Scale of the answer. `"proba"` takes probabilities (a regressor's prediction, a
+            function's value as it is); `"logit"` takes log-odds: the decision function where the
+            estimator has one, else log p clipped at 1e-12, two columns for two classes.
+        columns: Column names, for estimators that were fitted on a DataFrame.
+
+    Returns:
+        A callable from a tensor `(rows, *features)` to a float64 tensor `(rows, k)` on the same
+        device.
+
+    Raises:
+        TypeError: If `f` can neither be called nor predict.
+        ValueError: If `output` is neither `"proba"` nor `"logit"`.
+    """
+    if output not in ("proba", "logit"):
+        raise ValueError(f"output={output!r}; pass 'proba' or 'logit'.")
+    answer = _answer(f, output)
+
+    def model(x: Tensor) -> Tensor:
+        rows: Any = x.detach().cpu().numpy()
+        if columns is not None:
+            import pandas as pd
+
+            rows = pd.DataFrame(rows, columns=list(columns))
+        values = np.asarray(answer(rows), dtype=np.float64)
+        return torch.from_numpy(values.reshape(len(values), -1).copy()).to(x.device)
+
+    model.__name__ = _name(f)
+    return model
+
+
+def _answer(f: Any, output: str) -> Callable[[Any], Any]:  # noqa: ANN401
+    def log_odds(probabilities: Any) -> np.ndarray:  # noqa: ANN401
+        p = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1 - 1e-12)
+        if p.ndim == 2 and p.shape[1] > 1:
+            return np.log(p)
+        return np.log(p) - np.log1p(-p)
+
+    if output == "logit" and hasattr(f, "decision_function"):
+        return f.decision_function
+    if hasattr(f, "predict_proba"):
+        if output == "proba":
+            return f.predict_proba
+        return lambda rows: log_odds(f.predict_proba(rows))
+    if hasattr(f, "predict"):
+        return f.predict
+    if callable(f):
+        return f if output == "proba" else lambda rows: log_odds(f(rows))
+    raise TypeError(f"f is a {type(f).__name__}; pass a function or a fitted estimator.")
+
+
+def _membership(
+    groups: Groups | None, features: tuple[int, ...]
+) -> tuple[Tensor | None, list[str] | None]:
+    """Player of each flattened feature, and the players' names where the groups have some."""
+    if groups is None:
+        return None, None
+    n_features = int(np.prod(features))
+    if isinstance(groups, Tensor):
+        if tuple(groups.shape) != features or groups.is_floating_point():
+            raise ValueError(
+                f"groups have shape {tuple(groups.shape)} and dtype {groups.dtype}; a tensor of "
+                f"groups needs integers of shape {features}."
+            )
+        membership, names = groups.reshape(-1).long(), None
+        if membership.min() < 0 or len(membership.unique()) != int(membership.max()) + 1:
+            raise ValueError("groups must number the players 0, 1, ... without a gap.")
+        return membership, names
+    names = [str(name) for name in groups] if isinstance(groups, Mapping) else None
+    lists = list(groups.values()) if isinstance(groups, Mapping) else list(groups)
+    flat = sorted(int(position) for members in lists for position in members)
+    if flat != list(range(n_features)) or any(len(members) == 0 for members in lists):
+        raise ValueError(
+            f"groups hold the features {flat[:20]}; they must hold each of the {n_features} "
+            "features exactly once, and none may be empty."
+        )
+    membership = torch.empty(n_features, dtype=torch.int64)
+    for player, members in enumerate(lists):
+        membership[torch.as_tensor(list(members))] = player
+    return membership, names
+
+
+def _checked(answer: Any, n_rows: int) -> Tensor:  # noqa: ANN401 - a foreign model's answer
+    """The model's values `(rows, k)`, once their shape and finiteness are sure."""
+    values = getattr(answer, "logits", answer)  # a transformers model answers with an output
+    if not isinstance(values, Tensor) or values.ndim not in (1, 2) or len(values) != n_rows:
+        received = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(
+            f"model returned {received} for {n_rows} rows; it must return a tensor (rows,) or "
+            "(rows, k). Wrap numpy and scikit-learn models with baselines.from_callable."
+        )
+    if not torch.isfinite(values).all():
+        raise ValueError(
+            "model returned NaN or infinity on masked rows; check that it accepts rows outside "
+            "its training data, and the values that fill in for absent players."
+        )
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _rows(coalitions: Tensor, top: int, stop: int) -> Tensor:
+    return coalitions if len(coalitions) == 1 else coalitions[top:stop]
+
+
+def _draws(imputer: Imputer) -> int:
+    return max(1, int(getattr(imputer, "n_draws", 1)))
+
+
+def _name(thing: Any) -> str:  # noqa: ANN401
+    return getattr(thing, "description", None) or getattr(thing, "__name__", type(thing).__name__)

@@ -257,7 +257,8 @@ class Explanation:
         stored = {
             name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()
         }
-        metadata = {"format": FORMAT, "explanation": json.dumps(words)}
+        # one entry, since safetensors writes several in no fixed order: equal content, equal bytes
+        metadata = {"harsanyi": json.dumps({"format": FORMAT, **words})}
         atomic_write(Path(path), save(stored, metadata=metadata))
 
     @classmethod
@@ -285,20 +286,21 @@ class Explanation:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise ValueError(f"{path} is truncated or no safetensors file ({error}).") from error
-        if metadata.get("format") != FORMAT:
-            raise ValueError(
-                f"{path} has format {metadata.get('format')!r}; this version reads {FORMAT!r}. "
-                "Save it again with the version that wrote it."
-            )
         try:
-            words = json.loads(metadata["explanation"])
+            words = json.loads(metadata.get("harsanyi", "{}"))
+            written_as = words.pop("format", None)
+            if written_as != FORMAT:
+                raise ValueError(
+                    f"{path} has format {written_as!r}; this version reads {FORMAT!r}. Save it "
+                    "again with the version that wrote it."
+                )
             diagnostics = {
                 name.removeprefix("diagnostics."): tensors.pop(name)
                 for name in list(tensors)
                 if name.startswith("diagnostics.")
             }
             return cls(**tensors, **words, diagnostics=diagnostics)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (AttributeError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is no complete explanation ({error}).") from error
 
     def to_shap(self, output: int | str | None = None) -> Any:  # noqa: ANN401 - a guest's class

@@ -7,6 +7,8 @@ from typing import Any
 # package costs no more than torch and einops.
 _HOME: dict[str, str] = {
     "BaselineImputer": "imputers",
+    "compress": "compression",
+    "mmd": "compression",
     "Explainer": "explanation",
     "Explanation": "explanation",
     "Game": "game",

@@ -1,0 +1,263 @@
+"""HarsanyiNet: a bias and a sum of exact parts, whose forward pass holds its own Shapley values."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from baselines.explanation import Explanation
+from harsanyi.float64 import held, hold, overwrite
+from harsanyi.parts import Part, build
+from harsanyi.table import presence
+
+if TYPE_CHECKING:
+    from baselines.interactions import Interactions
+
+    from harsanyi.dividends import Dividends
+
+ABSENCES = ("baseline", "mask", "marginal")
+MAX_ROWS = 4096
+"""Rows explained at once by default: bounds memory, changes nothing else."""
+
+
+class HarsanyiNet(nn.Module):
+    """A network that is exactly explained by its own forward pass.
+
+    The game of a row x is v(S) = `net(x, present=S)`, which sums bias and parts. In `baseline` semantics a player
+    is absent, too, when its raw value equals the baseline, so that v(S) is a function of the row alone
+    and anybody can check it as a black box. In `mask` semantics only the mask decides and the
+    baseline's value is a value like any other. In `marginal` semantics an absent player is averaged over the
+    training rows, where every part can.
+
+    Args:
+        config: Read by attribute: `n_players`, `n_outputs`, `parts` (specs, see `harsanyi.parts.build`), `absence`,
+            and optionally `gauge` ("free", or "binary": one number z read as the logits (-z/2, +z/2)),
+            `players` and `outputs` (names).
+        parts: Modules to use in place of building them from the specs.
+
+    Raises:
+        ValueError: If a part has no closed form for the absence, or gauge and outputs disagree.
+    """
+
+    def __init__(self, config: Any, parts: Sequence[nn.Module] | None = None) -> None:  # noqa: ANN401
+        super().__init__()
+        self.config = config
+        self.n_players, self.n_outputs = int(config.n_players), int(config.n_outputs)
+        self.absence = config.absence
+        self.gauge = getattr(config, "gauge", "free")
+        if self.absence not in ABSENCES:
+            raise ValueError(f"config.absence={self.absence!r}; choose one of {ABSENCES}.")
+        if self.gauge == "binary" and self.n_outputs != 2:
+            raise ValueError(f"config.gauge='binary' needs 2 outputs; got {self.n_outputs}.")
+        inner = 1 if self.gauge == "binary" else self.n_outputs
+        if parts is None:
+            parts = [build(spec, self.n_players, inner) for spec in config.parts]
+        for part in parts:
+            _check_part(part, self.n_players, inner, self.absence)
+        self.parts = nn.ModuleList(parts)
+        self.bias = nn.Parameter(torch.zeros(inner))
+        self.register_buffer("mixture", torch.ones(len(self.parts)))
+        hold(self, "baseline", torch.zeros(self.n_players, dtype=torch.float64))
+
+    mixture: Tensor
+
+    @property
+    def baseline(self) -> Tensor:
+        """Raw row `(n,)`, float64, whatever the dtype of the weights."""
+        return held(self, "baseline")
+
+    @torch.no_grad()
+    def set_baseline(self, baseline: Tensor) -> "HarsanyiNet":
+        """Replace the baseline by a raw row `(n,)`.
+
+        Raises:
+            ValueError: If its shape is another.
+        """
+        if baseline.shape != (self.n_players,):
+            raise ValueError(
+                f"baseline has shape {tuple(baseline.shape)}; ({self.n_players},) needed."
+            )
+        overwrite(self, "baseline", baseline)
+        return self
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Zero the bias; parts reset themselves."""
+        self.bias.zero_()
+
+    def presence(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Who is present, bool `(b, n)`, decided on raw rows before any cast.
+
+        Args:
+            x: Raw rows `(b, n)`.
+            present: Who is asked for, bool `(b, n)` or `(n,)`; None means everybody.
+        """
+        return presence(x, present, self.baseline if self.absence == "baseline" else None)
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Outputs of raw rows, logits for a classifier.
+
+        Args:
+            x: Raw rows `(b, n)`, float64 so that no two values are confused.
+            present: Bool `(b, n)` or `(n,)`; None means everybody.
+
+        Returns:
+            `(b, k)`.
+
+        Raises:
+            TypeError: If `x` is not floating or `present` not bool.
+            ValueError: If a shape is wrong.
+        """
+        self._check(x, present)
+        there = self.presence(x, present)
+        z = self.bias
+        for weight, part in zip(self.mixture, self.parts, strict=True):
+            z = z + weight * part(x, there)
+        return self._outputs(z.expand(len(x), -1))
+
+    def attribute(self, x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs, Shapley values and base values in one differentiable pass.
+
+        Args:
+            x: Raw rows `(b, n)`.
+            present: Bool `(b, n)` or `(n,)`; None means everybody.
+
+        Returns:
+            Outputs `(b, k)`, Shapley values `(b, n, k)` of the game below `present`, and outputs with nobody
+            present `(b, k)`.
+        """
+        self._check(x, present)
+        there = self.presence(x, present)
+        value = base = self.bias.expand(len(x), -1)
+        shapley = value.new_zeros(())
+        for weight, part in zip(self.mixture, self.parts, strict=True):
+            v, phi, nobody = _attribute(part, x, there)
+            value, base = value + weight * v, base + weight * nobody
+            shapley = shapley + weight * phi
+        if not len(self.parts):
+            shapley = value.new_zeros(*x.shape, self.bias.shape[0])
+        return self._outputs(value), self._outputs(shapley), self._outputs(base)
+
+    @torch.no_grad()
+    def explain(
+        self, x: Tensor, present: Tensor | None = None, *, max_rows: int = MAX_ROWS
+    ) -> Explanation:
+        """Exact Shapley values of all outputs.
+
+        Neither weights, dtype, train flag nor any random state change.
+
+        Args:
+            x: Raw rows `(b, n)`.
+            present: Players of the game, bool `(b, n)` or `(n,)`; the others stay absent and get 0.
+            max_rows: Rows worked on at once.
+
+        Returns:
+            Values `(b, n, k)` in units of the outputs. `diagnostics["additivity_gap"]` `(b, k)` is the sum of the
+            values minus what it should be, as measured.
+        """
+        self._check(x, present)
+        mask = None if present is None else present.expand(x.shape)
+        pieces = [
+            self.attribute(x[i : i + max_rows], None if mask is None else mask[i : i + max_rows])
+            for i in range(0, max(1, len(x)), max_rows)
+        ]
+        value, shapley, base = (torch.cat(piece) for piece in zip(*pieces, strict=True))
+        return Explanation(
+            shapley,
+            estimand="shapley",
+            game=self.description,
+            method="harsanyi",
+            exact=True,
+            base_values=base,
+            n_evals=2,
+            players=self.players,
+            outputs=getattr(self.config, "outputs", None),
+            data=x,
+            diagnostics={"additivity_gap": shapley.sum(1) - (value - base)},
+        )
+
+    def dividends(
+        self, x: Tensor, present: Tensor | None = None, *, max_coalitions: int = 2**16
+    ) -> "Dividends":
+        """Dividends of the game, bias and all parts.
+
+        Args:
+            x: Raw rows `(b, n)`.
+            present: Players of the game; None means everybody.
+            max_coalitions: Most coalitions that may be listed; closed forms are not limited.
+
+        Returns:
+            Dividends whose `value(S)` is `net(x, present=S)`.
+        """
+        from harsanyi.dividends import Dividends
+
+        self._check(x, present)
+        there = self.presence(x, present)
+        weights = self.mixture.tolist()
+        games = [part.terms(x, there) * w for w, part in zip(weights, self.parts, strict=True)]
+        bias = self.bias.detach().expand(len(x), -1)
+        nothing = Dividends(
+            torch.zeros(0, self.n_players, dtype=torch.bool, device=x.device),
+            bias.new_zeros(len(x), 0, bias.shape[1]),
+            bias,
+            max_terms=max_coalitions,
+        )
+        total = Dividends.sum([nothing, *games])
+        return total
+
+    def interactions(self, x: Tensor, index: str = "k-SII", order: int = 2) -> "Interactions":
+        """Interactions of raw rows `(b, n)` under an index, up to an order, exactly."""
+        return self.dividends(x).interactions(index, order)
+
+    @property
+    def players(self) -> list[str] | None:
+        """Names of the players, or None."""
+        names = getattr(self.config, "players", None)
+        return None if names is None else list(names)
+
+    @property
+    def description(self) -> str:
+        """The game in words: value function and absence."""
+        scale = "logit" if getattr(self.config, "problem_type", None) != "regression" else "output"
+        return f"harsanyi net, absence={self.absence}, {scale}"
+
+    def _outputs(self, z: Tensor) -> Tensor:
+        return torch.cat([-z / 2, z / 2], -1) if self.gauge == "binary" else z
+
+    def _check(self, x: Tensor, present: Tensor | None) -> None:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"x is {kind}; pass raw rows as a float64 tensor (b, n).")
+        if x.ndim != 2 or x.shape[1] != self.n_players:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; this net has {self.n_players} players and takes "
+                f"(b, {self.n_players})."
+            )
+        if present is None:
+            return
+        if present.dtype != torch.bool:
+            raise TypeError(f"present is {present.dtype}; pass a bool mask, true = present.")
+        if present.shape not in (x.shape, x.shape[1:], (1, self.n_players)):
+            raise ValueError(f"present has shape {tuple(present.shape)}; x has {tuple(x.shape)}.")
+
+
+def _attribute(part: Part, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Value, Shapley values and base of a part, in one pass where it has one."""
+    if hasattr(part, "attribute"):
+        return part.attribute(x, present)
+    nobody = part(x, torch.zeros_like(present))
+    return part(x, present), part.shapley(x, present), nobody
+
+
+def _check_part(part: Any, n_players: int, n_outputs: int, absence: str) -> None:  # noqa: ANN401
+    if (part.n_players, part.n_outputs) != (n_players, n_outputs):
+        raise ValueError(
+            f"a {type(part).__name__} has {part.n_players} players and {part.n_outputs} outputs; "
+            f"this net needs {n_players} and {n_outputs}."
+        )
+    if absence not in part.absences:
+        raise ValueError(
+            f"absence={absence!r} has no closed form in {type(part).__name__}, which knows "
+            f"{', '.join(sorted(part.absences))}. Choose one of these, or other parts."
+        )

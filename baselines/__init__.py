@@ -8,17 +8,18 @@ from typing import Any
 _HOME: dict[str, str] = {
     "BaselineImputer": "imputers",
     "compress": "compression",
-    "mmd": "compression",
+    "exact_shapley": "exact",
     "Explainer": "explanation",
     "Explanation": "explanation",
+    "from_callable": "game",
     "Game": "game",
     "Imputer": "imputers",
+    "Interactions": "interactions",
     "MarginalImputer": "imputers",
     "MaskedGame": "game",
+    "mmd": "compression",
     "PresenceGame": "game",
     "TableGame": "game",
-    "exact_shapley": "exact",
-    "from_callable": "game",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,6 +1,7 @@
 """HarsanyiNet: a bias and a sum of exact parts, whose forward pass holds its own Shapley values."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,31 @@ if TYPE_CHECKING:
 ABSENCES = ("baseline", "mask", "marginal")
 MAX_ROWS = 4096
 """Rows explained at once by default: bounds memory, changes nothing else."""
+
+
+@dataclass
+class NetConfig:
+    """The attributes a HarsanyiNet reads, without transformers.
+
+    Attributes:
+        n_players: Players `n`.
+        n_outputs: Outputs `k` of the net; 2 for two classes.
+        parts: Specs of the parts.
+        absence: "baseline", "mask" or "marginal".
+        gauge: "free", or "binary" for two logits that sum to zero.
+        problem_type: "classification" or "regression".
+        players: Names of the players, or None.
+        outputs: Names of the outputs, or None.
+    """
+
+    n_players: int
+    n_outputs: int
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    absence: str = "mask"
+    gauge: str = "free"
+    problem_type: str = "classification"
+    players: list[str] | None = None
+    outputs: list[str] | None = None
 
 
 class HarsanyiNet(nn.Module):

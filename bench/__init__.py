@@ -5,7 +5,18 @@ from typing import Any
 
 # Public name -> the file that defines it; loaded on first use (PEP 562), so that importing the
 # package costs no more than torch and einops.
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "Evaluation": "evaluation",
+    "NotComparable": "metrics",
+    "Problem": "problems.problem",
+    "contender_table": "contenders",
+    "evaluate": "evaluation",
+    "ground_truth": "truth",
+    "leaderboard": "standings",
+    "own_problem": "problems.own",
+    "paired_difference": "evaluation",
+    "sampled": "contenders",
+}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 

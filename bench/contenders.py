@@ -1,0 +1,148 @@
+"""The table of contenders: name -> function from a Problem to an Explainer.
+
+Other packages join through the entry point group `harsanyi.contenders`, whose entries are such
+functions.
+"""
+
+import importlib.metadata
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from baselines.explanation import Explainer, Explanation
+from bench.problems.problem import Problem
+
+Contender = Callable[[Problem], Explainer]
+ENTRY_POINTS = "harsanyi.contenders"
+
+# Name -> public function of baselines, Game -> Explanation with `budget` and `generator`.
+ESTIMATORS = {
+    "permutation": "permutation_shapley",
+    "kernel-shap": "kernel_shap",
+    "leverage-shap": "leverage_shap",
+    "odd-gp": "odd_gp",
+    "shapley": "shapley",
+}
+BUDGETS = (5, 20, 100)
+"""Budgets of the table, in coalitions per player and explicand."""
+
+
+class GameExplainer:
+    """An estimator bound to a problem's game.
+
+    Args:
+        problem: Whose game is asked.
+        estimator: `Game -> Explanation` that may take `budget` and `generator`.
+        budget: Coalitions per explicand, or None for an estimator without a budget.
+    """
+
+    def __init__(
+        self, problem: Problem, estimator: Callable[..., Explanation], budget: int | None = None
+    ) -> None:
+        self.problem = problem
+        self.estimator = estimator
+        self.budget = budget
+
+    def explain(
+        self,
+        x: Any,  # noqa: ANN401 - rows of any container
+        generator: torch.Generator | None = None,
+    ) -> Explanation:
+        """Explain rows `(b, *features)` of the problem.
+
+        Args:
+            x: Explicands.
+            generator: Source of the coalitions.
+        """
+        words: dict[str, Any] = {} if self.budget is None else {"budget": self.budget}
+        if "generator" in inspect.signature(self.estimator).parameters:
+            words["generator"] = generator
+        return self.estimator(self.problem.game(x), **words)
+
+
+def sampled(estimator: str | Callable[..., Explanation], budget: int | None = None) -> Contender:
+    """A contender that plays the problem's game with an estimator.
+
+    Args:
+        estimator: A public function of `baselines` by name, or any `Game -> Explanation`.
+        budget: Coalitions per explicand, or None for an estimator without a budget.
+
+    Returns:
+        A function from a Problem to an Explainer.
+
+    Raises:
+        AttributeError: If `baselines` has no function of that name.
+    """
+
+    def contender(problem: Problem) -> GameExplainer:
+        chosen = _estimator(estimator) if isinstance(estimator, str) else estimator
+        return GameExplainer(problem, chosen, budget)
+
+    return contender
+
+
+def itself(problem: Problem) -> Any:  # noqa: ANN401 - any self-explaining model
+    """The contender of an own problem: the model whose game it is.
+
+    Args:
+        problem: From `own_problem`.
+
+    Raises:
+        ValueError: If the problem's game is a black box's.
+    """
+    if problem.explains != "own":
+        raise ValueError(
+            f"problem {problem.name!r} holds a black box, which does not explain itself; make one "
+            "with bench.own_problem(model, x)."
+        )
+    return problem.model
+
+
+def per_player(estimator: str, times: int) -> Contender:
+    """A contender whose budget grows with the number of players.
+
+    Args:
+        estimator: A public function of `baselines` by name.
+        times: Coalitions per player and explicand.
+
+    Returns:
+        A function from a Problem to an Explainer.
+    """
+
+    def contender(problem: Problem) -> GameExplainer:
+        budget = times * problem.game().n_players
+        return GameExplainer(problem, _estimator(estimator), budget)
+
+    return contender
+
+
+def contender_table() -> dict[str, Contender]:
+    """Every contender by name: ours, then those that installed packages add.
+
+    Returns:
+        Name -> function from a Problem to an Explainer. Estimators stand at `BUDGETS`, as
+        `permutation@20n`; a loaded entry point never replaces one of ours.
+
+    Raises:
+        ValueError: If an entry point has the name of one of ours.
+    """
+    table: dict[str, Contender] = {"itself": itself, "exact": sampled("exact_shapley")}
+    for name, function in ESTIMATORS.items():
+        for times in BUDGETS:
+            table[f"{name}@{times}n"] = per_player(function, times)
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        if entry.name in table:
+            raise ValueError(
+                f"entry point {entry.name!r} of {ENTRY_POINTS} has the name of a contender of "
+                "ours; rename it."
+            )
+        table[entry.name] = entry.load()
+    return table
+
+
+def _estimator(name: str) -> Callable[..., Explanation]:
+    import baselines
+
+    return getattr(baselines, name)

@@ -1,0 +1,22 @@
+"""Named problems: data, model, imputer and players, with known truth where there is one."""
+
+from importlib import import_module
+from typing import Any
+
+# Public name -> the file that defines it; loaded on first use (PEP 562).
+_HOME: dict[str, str] = {
+    "Problem": "problem",
+    "own_problem": "own",
+}
+
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type is the public object's own
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no public name {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

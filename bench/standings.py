@@ -1,0 +1,139 @@
+"""Standings: evaluations as one table whose columns never change order or type."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.evaluation import Evaluation, paired_difference
+from bench.intervals import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUITE_VERSION = "1"
+
+# Metric -> column; each has `_lo` and `_hi` beside it.
+MEASURED = {
+    "squared_error": "mse",
+    "relative_error": "relative_error",
+    "spearman": "spearman",
+    "top_k": "top_k",
+    "sign_errors": "sign_errors",
+}
+CURVES = tuple(
+    f"{metric}_{imputer}"
+    for metric in ("insertion", "deletion", "infidelity")
+    for imputer in ("baseline", "marginal", "conditional")
+)
+WORDS = (
+    *("suite_version", "problem", "game_id", "task", "scale", "explains", "method"),
+    *("estimand", "truth_kind", "truth_method"),
+)
+NUMBERS = (
+    *("n_explicands", "n_players", "n_outputs", "truth_evals", "truth_reliability"),
+    *("noise_floor", "model_score", "reference_score"),
+    *(f"{column}{end}" for column in MEASURED.values() for end in ("", "_lo", "_hi")),
+    *("rmse", "nrmse", "spearman_ceiling", "spearman_ceiled", "efficiency_gap"),
+    *("seed_sensitivity", *CURVES, "rank", "gap_to_best", "gap_to_best_lo", "gap_to_best_hi"),
+    *("evals", "model_rows", "evals_claimed", "repeats", "seed", "train_seconds"),
+    *("seconds", "cpu_seconds"),
+)
+FLAGS = ("exact", "at_floor")
+MADE = ("hardware", "commit", "date", "command")
+COLUMNS = (*WORDS, *FLAGS, *NUMBERS, *MADE)
+"""Columns of every leaderboard, in order: words, flags, float64 numbers, words."""
+
+
+def leaderboard(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":
+    """The table of several contenders, the most faithful of each game first.
+
+    Fidelity is ranked only within one game (`game_id`): `rank`, and `gap_to_best`, the paired
+    difference in squared error to the best one of that game, stand for nothing across games. An
+    unmeasured number is NaN. `at_floor` marks errors that are not 3 times above the truth's own
+    noise, among which no order is declared.
+
+    Args:
+        evaluations: One per contender, problem and budget.
+
+    Returns:
+        A DataFrame with the columns `COLUMNS`; write it with `to_parquet`.
+
+    Raises:
+        ValueError: If there are no evaluations.
+    """
+    import pandas as pd
+
+    if not evaluations:
+        raise ValueError("evaluations is empty; a leaderboard needs one.")
+    rows = [_row(one) for one in evaluations]
+    games: dict[str, list[int]] = {}
+    for i, one in enumerate(evaluations):
+        if "squared_error" in one.scores:
+            games.setdefault(one.game_id, []).append(i)
+    for members in games.values():
+        members = sorted(members, key=lambda i: (rows[i]["mse"], i))
+        for rank, i in enumerate(members, start=1):
+            gap = paired_difference(evaluations[i], evaluations[members[0]])
+            rows[i] |= {"rank": rank, **_spread("gap_to_best", gap)}
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for column in NUMBERS:
+        table[column] = table[column].astype("float64")
+    for column in FLAGS:
+        table[column] = table[column].astype("bool")
+    for column in (*WORDS, *MADE):
+        table[column] = table[column].fillna("").astype("str")
+    return table.sort_values(["problem", "game_id", "rank", "method"], kind="stable").reset_index(
+        drop=True
+    )
+
+
+def _row(one: Evaluation) -> dict[str, Any]:
+    explanation, truth = one.explanation, one.truth
+    b, n, k = explanation.shape
+    row: dict[str, Any] = {
+        "suite_version": SUITE_VERSION,
+        "problem": one.problem.name,
+        "game_id": one.game_id,
+        "task": one.problem.task,
+        "scale": one.problem.scale,
+        "explains": one.explains,
+        "method": one.method,
+        "estimand": explanation.estimand,
+        "exact": explanation.exact,
+        "n_explicands": b,
+        "n_players": n,
+        "n_outputs": k,
+        "truth_kind": "none" if truth is None else "exact" if truth.exact else "sampled",
+        "truth_method": "" if truth is None else truth.method,
+        "truth_evals": np.nan if truth is None else truth.n_evals,
+    }
+    for metric, column in MEASURED.items():
+        row |= _spread(column, one.interval(metric))
+    for metric in ("efficiency_gap", "seed_sensitivity", *CURVES):
+        row[metric] = one.mean(metric)
+    ceiling = _mean(one.ceilings.get("spearman"))
+    floor = _mean(one.ceilings.get("squared_error"))
+    row |= {
+        "rmse": np.sqrt(max(row["mse"], 0.0)) if "squared_error" in one.scores else np.nan,
+        "nrmse": np.sqrt(max(row["relative_error"], 0.0))
+        if np.isfinite(row["relative_error"])
+        else np.nan,
+        "noise_floor": floor,
+        "truth_reliability": ceiling**2,
+        "spearman_ceiling": ceiling,
+        "spearman_ceiled": row["spearman"] / ceiling if ceiling > 0 else np.nan,
+        "at_floor": bool(floor > 0 and row["mse"] < 3 * floor),
+    }
+    known = {**one.facts}
+    return row | {name: known[name] for name in COLUMNS if name in known}
+
+
+def _spread(column: str, interval: Interval) -> dict[str, float]:
+    return {column: interval.value, f"{column}_lo": interval.low, f"{column}_hi": interval.high}
+
+
+def _mean(values: "np.ndarray | None") -> float:
+    if values is None or np.isnan(values).all():
+        return np.nan
+    return float(np.nanmean(values))

@@ -3,6 +3,7 @@
 A table keeps its rows as a pandas frame with the columns' own types, so that every model makes
 its own encoding of categories and missing values.
 """
+# ruff: noqa: ANN401 - pandas cannot say whether an index gives a frame or a series
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -134,26 +135,26 @@ def _drop_rare_classes(table: Table) -> Table:
     said = f"dropped {int((~keep).sum())} rows of classes {', '.join(map(str, rare))}"
     notes = "; ".join(filter(None, (table.notes, said)))
     n_train = None if table.n_train is None else int(keep[: table.n_train].sum())
-    X = table.X[keep].reset_index(drop=True)
+    X: Any = table.X[keep].reset_index(drop=True)
     return Table(table.name, X, table.y[keep], table.task, n_train, notes)
 
 
-def _read(folder: Path | None, file: str, **options: object) -> pd.DataFrame:
+def _read(folder: Path | None, file: str, **options: Any) -> Any:
     import pandas as pd
 
     path = (folder or data_folder()) / "tabular" / file
     if not path.is_file():
         raise FileNotFoundError(f"The suite needs {path}; set HARSANYI_DATA to the data folder.")
-    return pd.read_csv(path, **options)  # type: ignore[call-overload]
+    return pd.read_csv(path, **options)
 
 
-def _classify(name: str, frame: pd.DataFrame, target: str, **facts: object) -> Table:
+def _classify(name: str, frame: Any, target: str, **facts: Any) -> Table:
     y = frame[target].astype(str).to_numpy(dtype=str)
-    X = frame.drop(columns=[target])
-    return Table(name, X, y, "classification", **facts)  # type: ignore[arg-type]
+    X: Any = frame.drop(columns=[target])
+    return Table(name, X, y, "classification", **facts)
 
 
-def _regress(name: str, frame: pd.DataFrame, target: str, notes: str = "") -> Table:
+def _regress(name: str, frame: Any, target: str, notes: str = "") -> Table:
     y = frame[target].to_numpy(dtype=np.float64)
     return Table(name, frame.drop(columns=[target]), y, "regression", notes=notes)
 
@@ -161,7 +162,7 @@ def _regress(name: str, frame: pd.DataFrame, target: str, notes: str = "") -> Ta
 def _adult(folder: Path | None) -> Table:
     import pandas as pd
 
-    options = {"names": ADULT.split(), "skipinitialspace": True, "na_values": "?"}
+    options: dict[str, Any] = {"names": ADULT.split(), "skipinitialspace": True, "na_values": "?"}
     train = _read(folder, "adult.data.gz", **options)
     test = _read(folder, "adult.test.gz", skiprows=1, **options)
     test["income"] = test["income"].str.rstrip(".")

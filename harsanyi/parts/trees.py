@@ -1,0 +1,369 @@
+"""Boosted trees of small depth as a part: every leaf is a box, and a box is an AND of players.
+
+v(S) runs the trees on the row whose absent cells are replaced by `baseline`. For one row a leaf
+is then a game in closed form: with A the players whose cell lies in the leaf's box only as given
+and C those whose cell lies in it only at the baseline, v(S) = value [A in S] [no member of C in S].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from harsanyi.float64 import held, hold, overwrite
+
+if TYPE_CHECKING:
+    from harsanyi.dividends import Dividends
+    from harsanyi.parts.tree_readers import Forest
+
+DEEPEST = 8  # a walk's state has two bits a level and a node's first level three
+SHIFT = 3
+
+
+class TreePart(nn.Module):
+    """Boosted trees, their outputs and exact Shapley values.
+
+    All structure is in integer buffers (cuts and the baseline as the bits of a float64), so a
+    change of the module's dtype never moves a split. A tree is a complete binary heap of `depth`
+    levels; a node holds a literal, and a true literal goes left. Literal 0 is always true: it
+    fills the places below an early leaf.
+
+    Args:
+        n_players: Players `n`, the columns of a raw row.
+        n_outputs: Outputs `k` of the part.
+        n_margins: Outputs of the trees before `readout` mixes them into the part's.
+        n_trees: Trees per margin.
+        depth: Levels of splits, at most 8.
+        n_literals: Distinct tests.
+        n_sets: Distinct category sets among the tests.
+        n_codes: Category codes `0 .. n_codes - 1` that a set tells apart.
+        max_items: Walks held in memory at once; rows are processed in chunks of about this many.
+    """
+
+    nodes: Tensor
+    literal_player: Tensor
+    literal_cut: Tensor
+    literal_set: Tensor
+    literal_missing: Tensor
+    sets: Tensor
+    values: Tensor
+    readout: Tensor
+    absences = frozenset({"baseline", "mask"})
+
+    def __init__(
+        self,
+        n_players: int,
+        n_outputs: int,
+        *,
+        n_margins: int = 1,
+        n_trees: int = 1,
+        depth: int = 6,
+        n_literals: int = 1,
+        n_sets: int = 0,
+        n_codes: int = 0,
+        max_items: int = 2**19,
+    ) -> None:
+        super().__init__()
+        if not 1 <= depth <= DEEPEST:
+            raise ValueError(
+                f"Trees of depth {depth} cannot be read as boxes; grow them with a depth of at "
+                f"most {DEEPEST} (max_depth=6 is the default of the recipe)."
+            )
+        self.n_players, self.n_outputs = n_players, n_outputs
+        self.n_margins, self.n_trees, self.depth = n_margins, n_trees, depth
+        self.n_literals, self.n_sets, self.n_codes = n_literals, n_sets, n_codes
+        self.max_items = max_items
+        trees = n_margins * n_trees
+        float64 = torch.float64
+        self.register_buffer("nodes", torch.zeros(trees, 2**depth - 1, dtype=torch.int32))
+        self.register_buffer("literal_player", torch.zeros(n_literals, dtype=torch.int64))
+        self.register_buffer("literal_cut", torch.zeros(n_literals, dtype=torch.int64))
+        self.register_buffer("literal_set", torch.full((n_literals,), -1, dtype=torch.int64))
+        self.register_buffer("literal_missing", torch.ones(n_literals, dtype=torch.bool))
+        self.register_buffer("sets", torch.zeros(n_sets, n_codes, dtype=torch.bool))
+        self.register_buffer("values", torch.zeros(trees, 2**depth, dtype=float64))
+        self.register_buffer("readout", torch.zeros(n_margins, n_outputs, dtype=float64))
+        hold(self, "baseline", torch.zeros(n_players, dtype=float64))
+        self._static: tuple[Any, ...] | None = None
+
+    @classmethod
+    def from_forest(
+        cls, forest: Forest, baseline: Tensor, readout: Tensor | None = None
+    ) -> TreePart:
+        """Compile trees read from a library.
+
+        Args:
+            forest: Trees as `tree_readers` give them.
+            baseline: The row of absent cells, float64 `(n,)`.
+            readout: Weights `(margins, k)` from the trees' margins to the outputs; the identity
+                when None.
+
+        Returns:
+            The part. The forest's own constant is not in it: see `forest.bias`.
+        """
+        from harsanyi.parts.tree_readers import compile_forest
+
+        margins = forest.n_margins
+        readout = torch.eye(margins, dtype=torch.float64) if readout is None else readout
+        tables = compile_forest(forest)
+        part = cls(
+            n_players=forest.n_players,
+            n_outputs=readout.shape[1],
+            n_margins=margins,
+            n_trees=tables["nodes"].shape[0] // margins,
+            depth=tables["nodes"].shape[1].bit_length(),
+            n_literals=tables["literal_player"].shape[0],
+            n_sets=tables["sets"].shape[0],
+            n_codes=tables["sets"].shape[1],
+        )
+        part.load_state_dict(
+            {
+                **tables,
+                "readout": readout.double(),
+                "baseline_bits": part.baseline_bits,
+            }
+        )
+        overwrite(part, "baseline", baseline)
+        return part
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What `harsanyi.parts.build` needs to make an empty part of this shape."""
+        names = ("n_margins", "n_trees", "depth", "n_literals", "n_sets", "n_codes", "max_items")
+        return {"kind": "trees"} | {name: getattr(self, name) for name in names}
+
+    @property
+    def baseline(self) -> Tensor:
+        """The row of absent cells, float64 `(n,)`."""
+        return held(self, "baseline")
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        """v(S) of each row for S = `present`.
+
+        Args:
+            x: Raw rows `(b, n)`, float64, NaN for missing, category codes as numbers.
+            present: Present players, bool `(b, n)`.
+
+        Returns:
+            Outputs `(b, k)`.
+        """
+        levels = self._levels()[0]
+        outputs = []
+        for rows in self._chunks(len(x)):
+            bits = self._bits(torch.where(present[rows], x[rows], self.baseline))
+            b = len(bits)
+            start = torch.arange(b, dtype=torch.int32, device=x.device)[:, None] * self.n_literals
+            flat = bits.flatten()
+            position = torch.arange(len(self.nodes), dtype=torch.int32, device=x.device)
+            position = position.expand(b, -1)
+            for level in levels:
+                literal = _pick(level, position) >> SHIFT
+                true = _pick(flat, literal + start)
+                position = 2 * position + 1 - true
+            leaf = _pick(self.values.flatten(), position)
+            margins = leaf.to(self._sum_dtype()).reshape(b, self.n_margins, -1).sum(-1)
+            outputs.append(self._read(margins))
+        return torch.cat(outputs) if outputs else x.new_zeros(0, self.n_outputs)
+
+    def shapley(self, x: Tensor, present: Tensor) -> Tensor:
+        """Exact Shapley values of the game below `(x, present)`.
+
+        Every row walks every tree with the given and the baseline cells at once and forks where
+        they part, so only leaves that some coalition reaches are visited.
+
+        Args:
+            x: Raw rows `(b, n)`, float64.
+            present: Present players, bool `(b, n)`; the others are worth exactly 0.
+
+        Returns:
+            Values `(b, n, k)`.
+        """
+        _, players, weights = self._levels()
+        size = self.n_margins * self.n_players
+        out = []
+        for rows in self._chunks(len(x), fork=4):
+            b = len(x[rows])
+            row, leaf, state = self._walk(x[rows], present[rows])
+            value = _pick(self.values.flatten(), leaf).to(self._sum_dtype())
+            weights = weights.to(value.dtype)
+            margin = leaf // (self.n_trees << self.depth)
+            start = row * size + margin * self.n_players
+            phi = value.new_zeros(b * size)
+            for j, player in enumerate(players):
+                absent = state >> (self.depth + j) & 1
+                hit = ((state >> j & 1) | absent).bool().nonzero()[:, 0]
+                node = _pick(leaf, hit) >> (self.depth - j)
+                case = _pick(state, hit) + (_pick(absent, hit) << 2 * self.depth)
+                target = _pick(start, hit) + _pick(player, node)
+                phi.index_add_(0, target, _pick(value, hit) * _pick(weights, case))
+            phi = phi.reshape(b, self.n_margins, self.n_players).transpose(1, 2)
+            out.append(self._read(phi))
+        return torch.cat(out) if out else x.new_zeros(0, self.n_players, self.n_outputs)
+
+    def terms(self, x: Tensor, present: Tensor) -> Dividends:
+        """The game below `(x, present)` as boxes.
+
+        Args:
+            x: Raw rows `(b, n)`, float64.
+            present: Present players, bool `(b, n)`.
+
+        Returns:
+            Dividends whose boxes are the leaves that at least one row can reach.
+        """
+        from harsanyi.dividends import Boxes, Dividends
+
+        features, inside, absent, values, constant = self.boxes(x, present)
+        b, n = x.shape
+        return Dividends(
+            torch.zeros(0, n, dtype=torch.bool, device=x.device),
+            values.new_zeros(b, 0, self.n_outputs),
+            constant,
+            boxes=(Boxes(features, inside, absent, values),),
+        )
+
+    def boxes(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The leaves that can be reached, as boxes.
+
+        Args:
+            x: Raw rows `(b, n)`, float64.
+            present: Present players, bool `(b, n)`.
+
+        Returns:
+            Features `(t, d)` padded with -1; inside and absent `(b, t, d)` (a leaf that is dead
+            for a row has a player in both); values `(t, k)`; constants `(b, k)` of the leaves
+            that hold with nobody and everybody. `v(S)` is the constant plus the sum of the values
+            of boxes whose inside members are all in S and whose absent members are not.
+        """
+        b = len(x)
+        row, leaf, state = self._walk(x, present)
+        value = _pick(self.values.flatten(), leaf).to(self._sum_dtype())
+        margin = (leaf // (self.n_trees << self.depth)).long()
+        fixed = state == 0
+        constant = value.new_zeros(b, self.n_margins)
+        constant.index_put_((row[fixed].long(), margin[fixed]), value[fixed], accumulate=True)
+        row, leaf, state = row[~fixed], leaf[~fixed], state[~fixed]
+        reached, box = torch.unique(leaf, return_inverse=True)
+        features, duplicate = self._path(reached)
+        shape = (b, len(reached), self.depth)
+        # A leaf no walk of a row reached is dead there: its first player is in both masks.
+        first = torch.arange(self.depth, device=x.device) == 0
+        inside, absent = first.expand(shape).clone(), first.expand(shape).clone()
+        level = torch.arange(self.depth, dtype=torch.int32, device=x.device)
+        inside[row.long(), box] = (state[:, None] >> level & 1).bool()
+        absent[row.long(), box] = (state[:, None] >> (self.depth + level) & 1).bool()
+        features = features.masked_fill(duplicate, -1)
+        margin = (reached // (self.n_trees << self.depth)).long()
+        values = _pick(self.values.flatten(), reached).to(self._sum_dtype())
+        values = values[:, None] * self.readout.to(values.dtype)[margin]
+        base = self._read(constant)
+        return features, inside, absent, values, base
+
+    def _walk(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows, leaves and states of every pair of a row and a leaf that some coalition reaches.
+
+        Bit `j` of a state says that the player first met at level `j` must be present, bit
+        `depth + j` that it must be absent.
+        """
+        levels = self._levels()[0]
+        given = self._bits(torch.where(present, x, self.baseline))
+        base = self._bits(self.baseline[None])
+        bits = (given | base << 1).flatten()
+        b, trees = len(x), len(self.nodes)
+        row = torch.arange(b, dtype=torch.int32, device=x.device).repeat_interleave(trees)
+        position = torch.arange(trees, dtype=torch.int32, device=x.device).repeat(b)
+        state = torch.zeros_like(row)
+        for level in levels:
+            node = _pick(level, position)
+            first = node & (2**SHIFT - 1)
+            both = _pick(bits, row * self.n_literals + (node >> SHIFT))
+            x_left, b_left = both & 1, both >> 1
+            taken = (state >> first & 1).to(torch.uint8)
+            dropped = (state >> (first + self.depth) & 1).to(torch.uint8)
+            fork = (x_left ^ b_left) & ~(taken | dropped) & 1
+            left = x_left ^ ((x_left ^ b_left) & dropped)
+            child = 2 * position + 1
+            at = fork.bool().nonzero()[:, 0]
+            forked = _pick(state, at) | 1 << (_pick(first, at) + self.depth)
+            state = torch.cat([state | fork.int() << first, forked.int()])
+            position = torch.cat([child - left, _pick(child, at) - _pick(b_left, at)])
+            row = torch.cat([row, _pick(row, at)])
+        return row, position, state
+
+    def _path(self, leaf: Tensor) -> tuple[Tensor, Tensor]:
+        """Players `(t, d)` met on the way to leaves, and where a player was met before."""
+        levels, players, _ = self._levels()
+        met, again = [], []
+        for j, (level, player) in enumerate(zip(levels, players, strict=True)):
+            node = leaf >> (self.depth - j)
+            met.append(_pick(player, node).long())
+            again.append((_pick(level, node) & (2**SHIFT - 1)) < j)
+        return torch.stack(met, -1), torch.stack(again, -1)
+
+    def _bits(self, x: Tensor) -> Tensor:
+        """Truth of every literal on raw rows, uint8 `(b, literals)`."""
+        cell = x.double().index_select(1, self.literal_player)
+        true = cell <= self.literal_cut.view(torch.float64)
+        missing = cell.isnan()
+        if self.n_sets:
+            tests = (self.literal_set >= 0).nonzero()[:, 0]
+            code = cell[:, tests].nan_to_num(-1.0, -1.0, -1.0).long()
+            known = (code >= 0) & (code < self.n_codes)
+            row = self.literal_set[tests] * self.n_codes
+            true[:, tests] = self.sets.flatten()[row + code.clamp(0, self.n_codes - 1)]
+            missing[:, tests] = ~known
+        return torch.where(missing, self.literal_missing, true).to(torch.uint8)
+
+    def _levels(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Per level the nodes and their players, flat over trees, and the Shapley weights."""
+        key = (self.nodes.data_ptr(), self.nodes._version, self.nodes.device)
+        if self._static is None or self._static[0] != key:
+            levels, players = [], []
+            for j in range(self.depth):
+                level = self.nodes[:, 2**j - 1 : 2 ** (j + 1) - 1].flatten()
+                levels.append(level)
+                players.append(self.literal_player[(level >> SHIFT).long()].int())
+            weights = box_weights(self.depth).to(self.nodes.device)
+            self._static = (key, (levels, players, weights))
+        return self._static[1]
+
+    def _chunks(self, b: int, fork: int = 1) -> Iterator[slice]:
+        step = max(1, self.max_items // (fork * max(1, len(self.nodes))))
+        step = min(step, (2**31 - 1) // max(1, self.n_literals, self.n_margins * self.n_players))
+        return (slice(i, i + step) for i in range(0, b, step))
+
+    def _sum_dtype(self) -> torch.dtype:
+        return torch.promote_types(self.values.dtype, torch.float32)
+
+    def _read(self, margins: Tensor) -> Tensor:
+        readout = self.readout.to(margins.dtype)
+        return torch.einsum("...g,gk->...k", margins, readout).to(self.values.dtype)
+
+
+def box_weights(depth: int) -> Tensor:
+    """Shapley weights of a member of A, then of C, for every state of a walk.
+
+    Args:
+        depth: Levels; a state has `2 * depth` bits, first A's, then C's.
+
+    Returns:
+        Weights `(2 * 4**depth,)`, float64: (a-1)! c! / (a+c)! and -a! (c-1)! / (a+c)!.
+    """
+    sizes = [i.bit_count() for i in range(2**depth)]
+    table = torch.zeros(2, depth + 1, depth + 1, dtype=torch.float64)
+    for a in range(depth + 1):
+        for c in range(depth + 1 - a):
+            whole = math.factorial(a + c)
+            if a:
+                table[0, c, a] = math.factorial(a - 1) * math.factorial(c) / whole
+            if c:
+                table[1, c, a] = -math.factorial(a) * math.factorial(c - 1) / whole
+    size = torch.tensor(sizes)
+    return table[:, size[:, None], size[None, :]].flatten()
+
+
+def _pick(table: Tensor, index: Tensor) -> Tensor:
+    return table.index_select(0, index.flatten()).reshape(index.shape)

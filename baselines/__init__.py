@@ -7,19 +7,21 @@ from typing import Any
 # package costs no more than torch and einops.
 _HOME: dict[str, str] = {
     "BaselineImputer": "imputers",
-    "compress": "compression",
-    "exact_shapley": "exact",
     "Explainer": "explanation",
     "Explanation": "explanation",
-    "from_callable": "game",
     "Game": "game",
     "Imputer": "imputers",
     "Interactions": "interactions",
     "MarginalImputer": "imputers",
     "MaskedGame": "game",
-    "mmd": "compression",
     "PresenceGame": "game",
     "TableGame": "game",
+    "compress": "compression",
+    "exact_shapley": "exact",
+    "from_callable": "game",
+    "mmd": "compression",
+    "orthogonal_shapley": "sampling",
+    "permutation_shapley": "sampling",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

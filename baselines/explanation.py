@@ -206,10 +206,10 @@ class Explanation:
         """Continue sampling where this explanation stopped.
 
         Args:
-            budget: Total coalitions per explicand to reach, what was spent so far included.
+            budget: Coalitions per explicand to add to the budget so far.
 
         Returns:
-            The explanation that one run with this budget would have given.
+            The explanation that one run with the sum of the budgets would have given.
 
         Raises:
             ValueError: If this explanation is exact, loaded from a file, or not a sampled one.

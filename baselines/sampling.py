@@ -1,0 +1,555 @@
+"""Shapley values as mean marginal contributions over random orders, with standard errors.
+
+Orders come in antithetic pairs: an order and its reverse share every coalition with the other's
+complement, so a pair is exact for games without interactions of more than two players, and the
+pair is the unit whose spread gives an honest standard error.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.coalitions import coalition_index, key_from, prefixes, random_orders, stream
+from baselines.evaluation import (
+    Estimate,
+    active_players,
+    ask,
+    check_budget,
+    enumerate_rest,
+    estimate,
+    explanation_of,
+    is_enumerable,
+)
+from baselines.explanation import Explanation
+from baselines.game import Game
+
+BLOCK = 64
+"""Orders drawn from one block of a stream."""
+
+GROUP_CELLS = 2**22
+"""Most mask or value cells of a group of pairs that is held at once."""
+
+MEMO_CELLS = 2**20
+"""Largest table of values that is kept so that no coalition is asked for twice."""
+
+OrderMaker = Callable[[int, int, int], Tensor]
+"""`orders(n_players, key, block)`: the orders `(p, n)` of one block."""
+
+
+def permutation_shapley(
+    game: Game,
+    budget: int,
+    *,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+) -> Explanation:
+    """Shapley values as mean marginal contributions over antithetic pairs of random orders.
+
+    Unbiased once the budget holds one whole order, `n + 1`; below that the players between two
+    evaluated prefixes of the order share what they add. What is left after whole pairs is not
+    spent.
+
+    Args:
+        game: Games of `b` explicands and `n` players.
+        budget: Coalitions to evaluate per explicand, both ends included; a pair of orders costs
+            `2 (n - 1)`.
+        generator: Source of the random orders.
+        chunk_size: Coalitions asked for at once; changes no mask, and values by rounding only.
+
+    Returns:
+        Values `(b, n, k)` in units of the game. From two pairs on, `std_errors` is the standard
+        deviation of the pair means over the root of their number; it is infinite where all
+        pairs agree, since a spread of zero then says nothing, and `diagnostics["zero_spread"]`
+        marks these.
+
+    Raises:
+        TypeError: If the budget is no whole number.
+        ValueError: If the budget is below 2.
+
+    Source: Castro et al. (2009); antithetic pairs, Mitchell et al. (2022), sec. 4.
+    """
+    return sample_orders(
+        game,
+        budget,
+        shuffled_orders,
+        method="permutation_shapley",
+        generator=generator,
+        chunk_size=chunk_size,
+    )
+
+
+def orthogonal_shapley(
+    game: Game,
+    budget: int,
+    *,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+) -> Explanation:
+    """Shapley values over orders that spread evenly: orthogonal directions and their reverses.
+
+    Args:
+        game: Games of `b` explicands and `n` players.
+        budget: Coalitions to evaluate per explicand, both ends included.
+        generator: Source of the random rotations.
+        chunk_size: Coalitions asked for at once.
+
+    Returns:
+        Values `(b, n, k)` in units of the game, unbiased from `n + 1` coalitions on. The
+        `n - 1` pairs of a rotation depend on each other, so `std_errors` are over rotations and
+        are None below eight whole ones.
+
+    Raises:
+        TypeError: If the budget is no whole number.
+        ValueError: If the budget is below 2.
+
+    Source: Mitchell et al. (2022), sec. 4.3 (orthogonal spherical codes).
+    """
+    return sample_orders(
+        game,
+        budget,
+        orthogonal_orders,
+        method="orthogonal_shapley",
+        unit=lambda n: max(1, n - 1),
+        generator=generator,
+        chunk_size=chunk_size,
+    )
+
+
+def shuffled_orders(n_players: int, key: int, block: int) -> Tensor:
+    """One block of independent uniform orders, int64 `(64, n)`."""
+    return random_orders(n_players, BLOCK, key, block)
+
+
+def orthogonal_orders(n_players: int, key: int, block: int) -> Tensor:
+    """Orders that a random orthonormal basis of the hyperplane `sum = 0` sorts players into.
+
+    Args:
+        n_players: Number of players `n`.
+        key: Stream key.
+        block: Block counter.
+
+    Returns:
+        Int64 `(n - 1, n)`; each order alone is uniform.
+    """
+    if n_players == 1:
+        return torch.zeros((1, 1), dtype=torch.int64)
+    draws = stream(key, block).standard_normal((n_players, n_players - 1))
+    basis, triangle = np.linalg.qr(draws - draws.mean(0))
+    basis = basis * np.sign(np.diag(triangle))  # makes the rotation uniform
+    return torch.from_numpy(np.argsort(basis.T, axis=-1, kind="stable").copy())
+
+
+@dataclasses.dataclass
+class PairMoments:
+    """Count, mean and squared deviations of independent units, mergeable in any grouping.
+
+    Args:
+        count: Units so far.
+        mean: Float64 `(b, n, k)`.
+        squares: Float64 `(b, n, k)`, sum of squared deviations from the mean.
+        scale: `(b, 1, k)`, largest absolute value of the game met so far.
+    """
+
+    count: int
+    mean: Tensor
+    squares: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, units: Tensor, scale: Tensor) -> "PairMoments":
+        """Moments of units `(b, u, n, k)`."""
+        mean = units.mean(1)
+        return cls(units.shape[1], mean, (units - mean[:, None]).square().sum(1), scale)
+
+    def merge(self, other: "PairMoments") -> "PairMoments":
+        """Moments of both sets of units; Chan et al. (1979), eq. 2.1."""
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        return PairMoments(
+            count,
+            self.mean + shift * (other.count / count),
+            self.squares + other.squares + shift.square() * (self.count * other.count / count),
+            torch.maximum(self.scale, other.scale),
+        )
+
+    def std_errors(self, dtype: torch.dtype, least: int = 2) -> tuple[Tensor, Tensor] | None:
+        """Standard errors of the mean, infinite where the units do not differ, and where that is.
+
+        Args:
+            dtype: The game's dtype, whose rounding decides what counts as a difference.
+            least: Units below which nothing is said.
+
+        Returns:
+            `(b, n, k)` errors and a bool mask, or None below `least` units.
+        """
+        if self.count < least:
+            return None
+        spread = (self.squares / (self.count - 1)).sqrt()
+        still = spread <= 32 * torch.finfo(dtype).eps * self.scale
+        errors = spread / self.count**0.5
+        return torch.where(still, torch.inf, errors), still
+
+
+def sample_orders(
+    game: Game,
+    budget: int,
+    orders: OrderMaker,
+    *,
+    method: str,
+    unit: Callable[[int], int] | None = None,
+    estimand: str = "shapley",
+    enumerate_small: bool = True,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+) -> Explanation:
+    """Mean marginal contributions over antithetic pairs of the orders that a function draws.
+
+    Args:
+        game: Games of `b` explicands and `n` players.
+        budget: Coalitions to evaluate per explicand.
+        orders: Draws the orders of a block.
+        method: Name of the estimator.
+        unit: Pairs that depend on each other, given n; 1 by default.
+        estimand: What a value stands for.
+        enumerate_small: Whether a budget that pays for all coalitions buys the exact Shapley
+            values; false where the orders average to something else.
+        generator: Source of the key.
+        chunk_size: Coalitions asked for at once.
+
+    Returns:
+        An Explanation that `more` can continue.
+
+    Raises:
+        TypeError: If the budget is no whole number.
+        ValueError: If the budget is below 2.
+    """
+    budget = check_budget(budget)
+    key = key_from(generator)
+    if active_players(game) is not None:
+        return estimate(
+            game,
+            budget,
+            lambda n, spend, stream_key: _OrderDesign(n, spend, stream_key, orders, unit),
+            method=method,
+            key=key,
+            chunk_size=chunk_size,
+            estimand=estimand,
+        )
+    if enumerate_small and is_enumerable(game.n_players, budget):
+        return enumerate_rest(game, None, None, chunk_size)
+    size = unit(game.n_players) if unit else 1
+    run = _Run(game, orders, method, estimand, key, chunk_size, size, enumerate_small)
+    return run.upto(budget)
+
+
+class _Run:
+    """A live run over pairs: what was evaluated, and the moments so far."""
+
+    def __init__(
+        self,
+        game: Game,
+        orders: OrderMaker,
+        method: str,
+        estimand: str,
+        key: int,
+        chunk_size: int | None,
+        unit: int,
+        enumerate_small: bool,
+    ) -> None:
+        self.game, self.orders, self.method, self.estimand = game, orders, method, estimand
+        self.key, self.chunk_size, self.unit = key, chunk_size, unit
+        n = game.n_players
+        everyone = torch.ones((2, n), dtype=torch.bool)
+        everyone[0] = False
+        self.ends = ask(game, everyone, chunk_size)  # (b, 2, k)
+        self.asked, self.pairs = 2, 0
+        self.moments: PairMoments | None = None
+        self.rest: list[Tensor] = []  # pairs of a unit that is not complete yet
+        self.early: tuple[Tensor, Tensor] | None = None
+        self.memo: _Memo | None = None
+        cells = len(self.ends) * 2 ** min(n, 40) * self.ends.shape[-1]
+        if enumerate_small and cells <= MEMO_CELLS:
+            self.memo = _Memo(game, chunk_size, everyone, self.ends)
+
+    def upto(self, budget: int) -> Explanation:
+        """The explanation of the first pairs that the budget pays for."""
+        n = self.game.n_players
+        if self.memo is not None and is_enumerable(n, budget):
+            return enumerate_rest(self.game, *self.memo.known(), self.chunk_size)
+        cost = 2 * (n - 1)
+        wanted = (budget - 2) // cost if cost else 1
+        if wanted == 0:
+            return self._partial(budget)
+        b, k = len(self.ends), self.ends.shape[-1]
+        group = max(1, GROUP_CELLS // max(1, cost * max(n, b * k)))
+        while self.pairs < wanted:
+            # the first pair alone, if a part of it is at hand
+            self._add(1 if self.early is not None else min(group, wanted - self.pairs))
+            self.early = None
+        return self._explain(budget)
+
+    def _add(self, count: int) -> None:
+        orders = pick_orders(
+            self.orders, self.game.n_players, self.key, self.pairs, self.pairs + count
+        )
+        rows = pair_coalitions(orders)
+        values = self._values(rows)
+        parts = pair_contributions(orders, values.double(), self.ends.double())
+        scale = torch.maximum(
+            _scale(self.ends), _scale(values) if len(rows) else _scale(self.ends)
+        )
+        self.pairs += count
+        if self.unit > 1:
+            parts = torch.cat([*self.rest, parts], 1)
+            whole = parts.shape[1] // self.unit * self.unit
+            self.rest = [parts[:, whole:]]
+            parts = parts[:, :whole].unflatten(1, (-1, self.unit)).mean(2)
+        if parts.shape[1]:
+            moments = PairMoments.of(parts, scale)
+            self.moments = moments if self.moments is None else self.moments.merge(moments)
+
+    def _values(self, rows: Tensor) -> Tensor:
+        """Values `(b, m, k)`, asking for none that is at hand."""
+        if self.memo is not None:
+            before = self.memo.n_seen
+            values = self.memo.ask(rows)
+            self.asked += self.memo.n_seen - before
+            return values
+        if self.early is None:
+            self.asked += len(rows)
+            return ask(self.game, rows, self.chunk_size)
+        seen, known = self.early  # prefixes of the first order, from a budget below one pair
+        same = (rows[:, None] == seen).all(-1)
+        old = same.any(1)
+        values = known.new_empty((len(known), len(rows), known.shape[-1]))
+        values[:, old.to(known.device)] = known[:, same[old].long().argmax(1).to(known.device)]
+        fresh = rows[~old]
+        self.asked += len(fresh)
+        if len(fresh):
+            values[:, (~old).to(known.device)] = ask(self.game, fresh, self.chunk_size)
+        return values
+
+    def _explain(self, budget: int) -> Explanation:
+        moments, rest = self.moments, self.rest[0] if self.rest else None
+        diagnostics: dict[str, Tensor] = {}
+        errors = None
+        if moments is None:
+            assert rest is not None  # the pairs of the first unit
+            values = rest.mean(1)
+        else:
+            values = moments.mean
+            found = moments.std_errors(self.ends.dtype, least_units(self.unit))
+            if found is not None:
+                errors, diagnostics["zero_spread"] = found
+            if rest is not None and rest.shape[1]:
+                whole = moments.count * self.unit
+                values = (values * whole + rest.sum(1)) / (whole + rest.shape[1])
+        diagnostics["n_pairs"] = torch.tensor(self.pairs)
+        return self._wrap(Estimate(values, errors, None, diagnostics), budget)
+
+    def _partial(self, budget: int) -> Explanation:
+        """One order at most: its marginals, or equal shares between the prefixes evaluated."""
+        order = self.orders(self.game.n_players, self.key, 0)[:1]
+        rows, shares = partial_order(order, budget)
+        values = self._values(rows)
+        if self.memo is None:
+            self.early = (rows, values)
+        line = torch.cat([self.ends[:, :1], values, self.ends[:, 1:]], 1).double()
+        answer = Estimate(torch.einsum("bmk,mn->bnk", line.diff(dim=1), shares.to(line.device)))
+        return self._wrap(answer, budget)
+
+    def _wrap(self, answer: Estimate, budget: int) -> Explanation:
+        state = dict(self.__dict__)  # a snapshot, so that one explanation can be continued twice
+
+        def more(extra: int) -> Explanation:
+            run = _Run.__new__(_Run)
+            run.__dict__.update(state)
+            if run.memo is not None:
+                run.memo = run.memo.copy()
+            return run.upto(budget + check_budget(extra, 0))
+
+        return explanation_of(
+            self.game,
+            answer,
+            self.ends,
+            method=self.method,
+            n_evals=self.asked,
+            estimand=self.estimand,
+            continuation=more,
+        )
+
+
+class _Memo:
+    """Values of a small game by coalition index, so that each is asked for once."""
+
+    def __init__(
+        self, game: Game, chunk_size: int | None, coalitions: Tensor, values: Tensor
+    ) -> None:
+        self.game, self.chunk_size = game, chunk_size
+        self.seen = torch.zeros(2**game.n_players, dtype=torch.bool)
+        self.table = values.new_zeros((len(values), 2**game.n_players, values.shape[-1]))
+        self._store(coalition_index(coalitions), values)
+
+    @property
+    def n_seen(self) -> int:
+        return int(self.seen.sum())
+
+    def copy(self) -> "_Memo":
+        twin = _Memo.__new__(_Memo)
+        twin.__dict__.update(self.__dict__)
+        twin.seen, twin.table = self.seen.clone(), self.table.clone()
+        return twin
+
+    def ask(self, rows: Tensor) -> Tensor:
+        """Values `(b, m, k)` of coalitions `(m, n)`, from memory where they are known."""
+        index = coalition_index(rows)
+        fresh = index[~self.seen[index]].unique()
+        if len(fresh):
+            coalitions = (fresh[:, None] >> torch.arange(rows.shape[-1])) & 1 == 1
+            self._store(fresh, ask(self.game, coalitions, self.chunk_size))
+        return self.table[:, index.to(self.table.device)]
+
+    def known(self) -> tuple[Tensor, Tensor]:
+        """The coalitions seen so far and their values."""
+        index = self.seen.nonzero().flatten()
+        coalitions = (index[:, None] >> torch.arange(self.game.n_players)) & 1 == 1
+        return coalitions, self.table[:, index.to(self.table.device)]
+
+    def _store(self, index: Tensor, values: Tensor) -> None:
+        self.seen[index] = True
+        self.table[:, index.to(self.table.device)] = values
+
+
+class _OrderDesign:
+    """Pairs of orders as one design, for ragged games; the same pairs as a run draws."""
+
+    def __init__(
+        self,
+        n_players: int,
+        budget: int,
+        key: int,
+        orders: OrderMaker,
+        unit: Callable[[int], int] | None,
+    ) -> None:
+        self.unit = unit(n_players) if unit else 1
+        pairs = (budget - 2) // (2 * (n_players - 1))
+        everyone = torch.ones((2, n_players), dtype=torch.bool)
+        everyone[0] = False
+        if pairs == 0:
+            self.orders = None
+            rows, self.shares = partial_order(orders(n_players, key, 0)[:1], budget)
+        else:
+            self.orders = pick_orders(orders, n_players, key, 0, pairs)
+            rows = pair_coalitions(self.orders)
+        self.coalitions = torch.cat([everyone, rows])
+
+    def solve(self, values: Tensor) -> Estimate:
+        ends, values = values[:, :2], values[:, 2:]
+        if self.orders is None:
+            line = torch.cat([ends[:, :1], values, ends[:, 1:]], 1)
+            shares = self.shares.to(line.device)
+            return Estimate(torch.einsum("bmk,mn->bnk", line.diff(dim=1), shares))
+        parts = pair_contributions(self.orders, values, ends)
+        mean = parts.mean(1)
+        whole = parts.shape[1] // self.unit * self.unit
+        units = parts[:, :whole].unflatten(1, (-1, self.unit)).mean(2)
+        found = None
+        if units.shape[1] > 1:
+            moments = PairMoments.of(units, _scale(values))
+            found = moments.std_errors(values.dtype, least_units(self.unit))
+        return Estimate(mean, None if found is None else found[0])
+
+
+def least_units(unit: int) -> int:
+    """Units that a standard error needs: two pairs, but eight of the few large ones."""
+    return 2 if unit == 1 else 8
+
+
+def pick_orders(orders: OrderMaker, n_players: int, key: int, start: int, stop: int) -> Tensor:
+    """Orders `start` to `stop` of a stream of blocks.
+
+    Args:
+        orders: Draws the orders of a block.
+        n_players: Number of players `n`.
+        key: Stream key.
+        start: First order, included.
+        stop: Last order, excluded.
+
+    Returns:
+        Int64 `(stop - start, n)`, which does not depend on how a range is cut into calls.
+    """
+    size = len(orders(n_players, key, 0))
+    first, last = start // size, (stop - 1) // size
+    blocks = [orders(n_players, key, block) for block in range(first, last + 1)]
+    return torch.cat(blocks)[start - first * size : stop - first * size]
+
+
+def pair_coalitions(orders: Tensor) -> Tensor:
+    """The inner coalitions of orders and of their reverses.
+
+    Args:
+        orders: Int64 `(p, n)`.
+
+    Returns:
+        Bool `(p * (n - 1) * 2, n)`: each inner prefix followed by its complement, which is a
+        prefix of the reverse order.
+    """
+    inner = prefixes(orders)[:, 1:-1]  # (p, n - 1, n)
+    return torch.stack([inner, ~inner], 2).reshape(-1, orders.shape[-1])
+
+
+def pair_contributions(orders: Tensor, values: Tensor, ends: Tensor) -> Tensor:
+    """Mean marginal contribution of each player over each order and its reverse.
+
+    Args:
+        orders: Int64 `(p, n)`.
+        values: `(b, p * (n - 1) * 2, k)` of the coalitions of `pair_coalitions`.
+        ends: `(b, 2, k)` of the empty and the grand coalition.
+
+    Returns:
+        `(b, p, n, k)`, summing over players to the difference of the ends.
+    """
+    p, n = orders.shape
+    b, k = len(values), values.shape[-1]
+    odd = (values[:, 0::2] - values[:, 1::2]).reshape(b, p, n - 1, k)
+    delta = (ends[:, 1] - ends[:, 0])[:, None, None].expand(b, p, 1, k)
+    steps = torch.cat([-delta, odd, delta], 2).diff(dim=2) / 2  # (b, p, n, k) in order
+    place = torch.argsort(orders, dim=-1).to(values.device)
+    return steps[:, torch.arange(p, device=values.device)[:, None], place]
+
+
+def partial_order(order: Tensor, budget: int) -> tuple[Tensor, Tensor]:
+    """What a budget below one pair buys of a single order.
+
+    Args:
+        order: Int64 `(1, n)`.
+        budget: Coalitions per explicand, both ends included.
+
+    Returns:
+        Bool `(c, n)` inner prefixes at about even distances, a larger budget's including a
+        smaller one's, and float64 `(c + 1, n)`: how each step between prefixes is shared among
+        the players that join in it.
+    """
+    n = order.shape[-1]
+    inner = min(budget - 2, n - 1)
+    cuts = _spread_positions(n)[:inner].sort().values
+    lines = prefixes(order)[0]
+    marks = torch.cat([torch.zeros(1, dtype=torch.int64), cuts, torch.tensor([n])])
+    joined = (lines[marks[1:]] & ~lines[marks[:-1]]).double()
+    return lines[cuts], joined / joined.sum(1, keepdim=True)
+
+
+def _spread_positions(n: int) -> Tensor:
+    """The positions 1 to n - 1, each next one far from those before (van der Corput, 1935)."""
+    bits = max(1, (n - 1).bit_length())
+    position = torch.arange(2**bits)
+    mirrored = sum(((position >> i) & 1) << (bits - 1 - i) for i in range(bits))
+    mirrored = torch.as_tensor(mirrored)
+    return mirrored[(mirrored >= 1) & (mirrored <= n - 1)]
+
+
+def _scale(values: Tensor) -> Tensor:
+    return values.double().abs().amax(1, keepdim=True)

@@ -155,7 +155,7 @@ class Boxes:
         paid = self.values[order // d]  # (slots, k)
         chunks = []
         for rows in torch.arange(b, device=self.values.device).split(self._rows(t * d)):
-            share = rearrange(self._only(rows).shares(table), "b t d -> b (t d)")[:, order]
+            share = rearrange(self.only(rows).shares(table), "b t d -> b (t d)")[:, order]
             blocks = zip(share.split(counts, 1), paid.split(counts), strict=True)
             columns = torch.stack([left @ right for left, right in blocks], 1)
             chunks.append(columns)
@@ -163,17 +163,18 @@ class Boxes:
         where = torch.tensor(players, dtype=torch.int64, device=answer.device)
         return answer.new_zeros(b, n_players, answer.shape[2]).index_copy(1, where, answer)
 
-    def _only(self, rows: Tensor) -> "Boxes":
-        if len(rows) == self.inside.shape[0]:
-            return self
-        part = object.__new__(Boxes)  # validated already
-        for name, value in (
-            ("features", self.features),
-            ("inside", self.inside[rows]),
-            ("absent", self.absent[rows]),
-            ("values", self.values),
-        ):
-            object.__setattr__(part, name, value)
+    def only(self, rows: Tensor) -> "Boxes":
+        """The same boxes for some of the explicands, by position."""
+        return self._with(inside=self.inside[rows], absent=self.absent[rows])
+
+    def paying(self, values: Tensor) -> "Boxes":
+        """The same boxes with other values `(t, k)`."""
+        return self._with(values=values)
+
+    def _with(self, **changes: Tensor) -> "Boxes":
+        part = object.__new__(Boxes)  # its tensors were checked when this one was made
+        for name in ("features", "inside", "absent", "values"):
+            object.__setattr__(part, name, changes.get(name, getattr(self, name)))
         return part
 
     def value(self, coalitions: Tensor) -> Tensor:

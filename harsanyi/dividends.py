@@ -6,20 +6,29 @@ interaction index and the value of any coalition are linear in them: no model is
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
+from einops import einsum
 from torch import Tensor
 
 from baselines.coalitions import check_coalitions
 from harsanyi.boxes import Boxes
+from harsanyi.curves import SufficientSet, curve, player_order, smallest_sufficient_set
 from harsanyi.expansion import expanded_boxes, expanded_products, product_terms
+from harsanyi.interacting import interactions
 from harsanyi.quadrature import Products, _check_floating
+from harsanyi.regrouping import Groups, regrouped
+from harsanyi.spectrum import order_spectrum, term_spectrum
 from harsanyi.subsets import merged
+
+if TYPE_CHECKING:
+    from baselines.interactions import Interactions
 
 __all__ = ["Boxes", "Dividends", "Products"]
 
 _TILE = 2**23  # numbers held at once in one intermediate
+_FIELDS = ("_terms", "_term_values", "_constant")
 
 
 class Dividends:
@@ -243,6 +252,297 @@ class Dividends:
             whole = ((~tile).to(dtype) @ members) == 0  # (1 or b, m, u)
             answers.append(whole.to(dtype) @ values)
         return torch.cat(answers, 1) if answers else values.new_zeros(b, 0, k)
+
+    def interactions(
+        self, index: str = "k-SII", order: int = 2, *, max_subsets: int = 2**18
+    ) -> "Interactions":
+        """Interactions of every set of 1 to `order` players, exact for the game.
+
+        Explicit dividends go through matrix products, boxes and products through closed forms;
+        nothing is written out. Cost grows with the sets listed.
+
+        Args:
+            index: SII, k-SII, STII, FSII, BII or FBII.
+            order: Largest size of a set.
+            max_subsets: Most sets to list.
+
+        Returns:
+            Interactions with the sets that occur; all others are 0.
+
+        Raises:
+            ValueError: If the index is unknown, the order is not between 1 and n, or there are
+                more than `max_subsets` sets.
+
+        Source: Grabisch and Roubens (1999); Lundberg et al. (2020) and Bordt and von Luxburg
+            (2023) for k-SII; Sundararajan et al. (2020); Tsai et al. (2023).
+        """
+        return interactions(self, index, order, max_subsets)
+
+    def regroup(self, groups: Groups) -> "Dividends":
+        """The game over groups of players: a group is present when all its members are.
+
+        Args:
+            groups: `{name: members}`, members by name or position, in at most one group each.
+
+        Returns:
+            Dividends whose players are the groups in the order given, then the ungrouped ones.
+
+        Raises:
+            ValueError: If a group is empty, a member unknown or in two groups, or a name taken.
+        """
+        return regrouped(self, groups)
+
+    def combine(
+        self, weights: Tensor | Sequence[float], outputs: Sequence[str] | None = None
+    ) -> "Dividends":
+        """The game of fixed linear combinations of the outputs, such as a margin.
+
+        Args:
+            weights: `(k,)` for one combination or `(k, j)` for j of them.
+            outputs: Their names, or None.
+
+        Returns:
+            Dividends with j outputs, parts kept factored.
+
+        Raises:
+            TypeError: If `weights` is a function: only fixed weights keep values exact.
+            ValueError: If the weights do not fit the outputs or are not finite.
+        """
+        if callable(weights) or isinstance(weights, str):
+            raise TypeError(
+                "combine takes fixed weights; a function of the outputs is another game, whose "
+                "values need exact_shapley or an estimator."
+            )
+        matrix = torch.as_tensor(weights, dtype=self._constant.dtype, device=self._constant.device)
+        matrix = matrix[:, None] if matrix.ndim == 1 else matrix
+        if matrix.ndim != 2 or matrix.shape[0] != self.n_outputs:
+            raise ValueError(
+                f"weights have shape {tuple(matrix.shape)}; they need one row per output, "
+                f"{self.n_outputs}."
+            )
+        _check_floating("weights", matrix, "combine")
+        return Dividends(
+            self._terms,
+            self._term_values @ matrix,
+            self._constant @ matrix,
+            products=[
+                Products(part.weights @ matrix.to(part.weights.dtype), part.factors)
+                for part in self.products
+            ],
+            boxes=[part.paying(part.values @ matrix.to(part.values.dtype)) for part in self.boxes],
+            players=self.players,
+            outputs=outputs,
+            max_terms=self.max_terms,
+        )
+
+    def margin(self, output: int | str, other: int | str) -> "Dividends":
+        """The game of one output minus another, with one output.
+
+        Args:
+            output: Name or position of the output.
+            other: Name or position of what is subtracted.
+
+        Returns:
+            Dividends with `k = 1`.
+
+        Raises:
+            ValueError: If there is no such output.
+        """
+        names = self.output_names()
+        first, second = self._output(output), self._output(other)
+        weights = torch.zeros(self.n_outputs)
+        weights[first] += 1
+        weights[second] -= 1
+        return self.combine(weights, [f"{names[first]} - {names[second]}"])
+
+    def probabilities(self) -> NoReturn:
+        """Refused: softmax probabilities are no linear function of the outputs.
+
+        Raises:
+            ValueError: Always, saying what to do instead.
+        """
+        raise ValueError(
+            "Dividends are exact for the outputs (logits) and fixed linear combinations of them "
+            "(combine, margin), not for softmax probabilities. For these, explain the probability "
+            "game itself with baselines.exact_shapley or baselines.permutation_shapley."
+        )
+
+    def select(self, rows: slice | Sequence[int] | Tensor) -> "Dividends":
+        """The game of some of the explicands.
+
+        Args:
+            rows: A slice, positions, or a bool mask over the `b` explicands.
+
+        Returns:
+            Dividends of these rows in this order.
+        """
+        index = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows)]
+        index = index.to(self._constant.device)
+        return self._replaced(
+            _term_values=self._term_values[index],
+            _constant=self._constant[index],
+            products=tuple(Products(part.weights, part.factors[index]) for part in self.products),
+            boxes=tuple(part.only(index) for part in self.boxes),
+        )
+
+    def _replaced(self, **changes: Any) -> "Dividends":  # noqa: ANN401
+        names = (*_FIELDS, "products", "boxes", "players", "outputs", "max_terms")
+        copy = object.__new__(Dividends)
+        copy.__dict__.update({name: self.__dict__[name] for name in names} | changes)
+        return copy
+
+    def player_names(self) -> tuple[str, ...]:
+        """Names of the players, `player 0`, ... where none were given."""
+        if self.players is None:
+            return tuple(f"player {i}" for i in range(self.n_players))
+        return tuple(str(name) for name in self.players)
+
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, `output 0`, ... where none were given."""
+        if self.outputs is None:
+            return tuple(f"output {i}" for i in range(self.n_outputs))
+        return tuple(str(name) for name in self.outputs)
+
+    def _output(self, output: int | str) -> int:
+        names = self.output_names()
+        if isinstance(output, str) and output in names:
+            return names.index(output)
+        if isinstance(output, str) or not -len(names) <= output < len(names):
+            raise ValueError(f"output={output!r} is not one of {names}.")
+        return output % len(names)
+
+    def _row(self, row: int) -> int:
+        if not -len(self) <= row < len(self):
+            raise ValueError(f"row={row} is out of range; there are {len(self)} explicands.")
+        return row % len(self)
+
+    def top(
+        self, m: int = 10, row: int = 0, output: int | str = 0
+    ) -> list[tuple[tuple[str, ...], float]]:
+        """The coalitions of largest absolute dividend of one explicand.
+
+        Args:
+            m: How many, at most.
+            row: Position of the explicand.
+            output: Name or position of the output.
+
+        Returns:
+            Pairs (names of the members, dividend), largest first.
+
+        Raises:
+            ValueError: If row, output or `m` is out of range, or `max_terms` is passed.
+        """
+        if m < 0:
+            raise ValueError(f"m is {m}; ask for 0 or more coalitions.")
+        place, names = self._output(output), self.player_names()
+        game = self.select([self._row(row)])
+        sets, values = game.coalitions, game.values[0, :, place].detach()
+        order = values.abs().argsort(descending=True, stable=True)[:m]
+        members = [row.nonzero().flatten().tolist() for row in sets[order]]
+        return [
+            (tuple(names[i] for i in which), float(value))
+            for which, value in zip(members, values[order], strict=True)
+        ]
+
+    def order_spectrum(self) -> Tensor:
+        """Share of the absolute dividends at each order, `(b, n, k)`: order s stands at s - 1.
+
+        Dividends on the same coalition are added up first, so products and boxes are written
+        out; where that is refused, `term_spectrum` is the closed form that does without.
+
+        Raises:
+            ValueError: If that would make more than `max_terms` coalitions.
+        """
+        return order_spectrum(self)
+
+    def term_spectrum(self) -> Tensor:
+        """Share of each order `(b, n, k)` in the terms, products and boxes taken one by one.
+
+        The same as `order_spectrum` but for what cancels between parts on the same coalition.
+        """
+        return term_spectrum(self)
+
+    def uninformative_mass(self) -> Tensor:
+        """Share `(b, k)` of the absolute dividends that all n players split equally.
+
+        Raises:
+            ValueError: If writing out would make more than `max_terms` coalitions.
+        """
+        return self.order_spectrum()[:, -1]
+
+    def deletion_curve(
+        self,
+        row: int = 0,
+        output: int | str = 0,
+        order: Sequence[int] | Tensor | None = None,
+    ) -> Tensor:
+        """v as players leave the grand coalition one by one.
+
+        Args:
+            row: Position of the explicand.
+            output: Name or position of the output.
+            order: Positions in the order of leaving; None takes the largest Shapley value first.
+
+        Returns:
+            `(n + 1,)`, from v(all) to v(none).
+
+        Raises:
+            ValueError: If row, output or order is out of range.
+        """
+        row, place = self._row(row), self._output(output)
+        return curve(self, row, place, player_order(self, row, place, order), delete=True)
+
+    def insertion_curve(
+        self,
+        row: int = 0,
+        output: int | str = 0,
+        order: Sequence[int] | Tensor | None = None,
+    ) -> Tensor:
+        """v as players join the empty coalition one by one; arguments as `deletion_curve`.
+
+        Args:
+            row: Position of the explicand.
+            output: Name or position of the output.
+            order: Positions in the order of joining; None takes the largest Shapley value first.
+
+        Returns:
+            `(n + 1,)`, from v(none) to v(all).
+
+        Raises:
+            ValueError: If row, output or order is out of range.
+        """
+        row, place = self._row(row), self._output(output)
+        return curve(self, row, place, player_order(self, row, place, order), delete=False)
+
+    def smallest_sufficient_set(
+        self,
+        row: int = 0,
+        output: int | str = 0,
+        *,
+        share: float = 0.9,
+        threshold: float | None = None,
+        budget: int = 2**16,
+    ) -> SufficientSet:
+        """The fewest players that alone keep an output where all of them put it.
+
+        Searched size by size over the players that matter; when that would take more than
+        `budget` coalitions, greedily, and the answer says so. No model is called.
+
+        Args:
+            row: Position of the explicand.
+            output: Name or position of the output; use `margin` first to keep a decision.
+            share: Share of v(all) - v(none) to keep.
+            threshold: In place of a share: stay on this value's side, as v(all) does.
+            budget: Most coalitions to value in the search by size.
+
+        Returns:
+            The set, its value, the goal, and whether it is certainly the smallest.
+
+        Raises:
+            ValueError: If row, output, share or budget is out of range.
+        """
+        row, place = self._row(row), self._output(output)
+        return smallest_sufficient_set(self, row, place, share, threshold, budget)
 
     @staticmethod
     def sum(games: Iterable["Dividends"]) -> "Dividends":

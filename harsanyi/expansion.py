@@ -27,9 +27,7 @@ def boxes_in_index(
     Returns:
         Bool `(p, n)`, each set once, and values `(b, p, k)`.
     """
-    positions, owners, _ = boxes._only(boxes.features.new_zeros(0)).interactions(
-        index, order, size
-    )
+    positions, owners, _ = boxes.only(boxes.features.new_zeros(0)).interactions(index, order, size)
     found, where = distinct(masks(positions, n_players))
     b, _t, _ = boxes.inside.shape
     k = boxes.values.shape[1]
@@ -39,7 +37,7 @@ def boxes_in_index(
     rows = max(1, _TILE // max(1, len(positions) * k))
     parts = []
     for chosen in torch.arange(b, device=positions.device).split(rows):
-        weights = boxes._only(chosen).interactions(index, order, size)[2]
+        weights = boxes.only(chosen).interactions(index, order, size)[2]
         paid = einsum(weights, boxes.values[owners], "b p, p k -> b p k")
         parts.append(sums[chosen].index_add(1, where, paid))
     return found, torch.cat(parts)

@@ -52,7 +52,7 @@ def new_axes(width: float, height: float) -> "Axes":
     figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER, dpi=120)
     FigureCanvasAgg(figure)
     ax = figure.add_subplot(axes_class=picture, facecolor="none")
-    ax.tick_params(colors=INK, labelsize=9, length=0)
+    ax.tick_params(which="both", colors=INK, labelsize=9, length=0)
     ax.spines[:].set_visible(False)
     for part in (ax.xaxis.label, ax.yaxis.label):
         part.set(color=INK, fontsize=9)

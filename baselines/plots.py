@@ -86,7 +86,7 @@ class Plots:
             ValueError: If the row or output is out of range or `max_players` is below 1.
         """
         bars = largest_bars(self.explanation, row, output, max_players, shown)
-        ax = ax or new_axes(7.2, 1.15 + 0.33 * len(bars.labels))
+        ax = ax or new_axes(6.4, 1.15 + 0.33 * len(bars.labels))
         places = np.arange(len(bars.labels))
         ax.barh(places, bars.values, height=0.68, color=_colours(bars.values), zorder=2)
         if bars.half_widths is not None:
@@ -142,7 +142,7 @@ class Plots:
                 f"it (only {ADDITIVE} do). Use plot.bar."
             )
         bars = largest_bars(self.explanation, row, output, max_players, shown)
-        ax = ax or new_axes(7.2, 1.75 + 0.33 * len(bars.labels))
+        ax = ax or new_axes(6.4, 1.75 + 0.33 * len(bars.labels))
         base = 0.0
         if self.explanation.base_values is not None:
             base = float(self.explanation.base_values[bars.row, bars.output])
@@ -205,7 +205,7 @@ class Plots:
         values = values[..., position]
         order = np.argsort(-np.abs(values).mean(0), kind="stable")[: at_least_one(max_players)]
         data = tabular_data(explanation)
-        ax = ax or new_axes(7.2, 1.3 + 0.36 * len(order))
+        ax = ax or new_axes(6.4, 1.3 + 0.36 * len(order))
         colours = None
         for place, player in enumerate(order):
             column = values[:, player]

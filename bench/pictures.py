@@ -1,0 +1,185 @@
+"""Pictures for a page: SVG that follows light and dark mode, and the plot of cost against error."""
+
+import base64
+import dataclasses
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from baselines.canvas import FAINT, GRID, INK, LOWERS, PAPER, RAISES, clean, new_axes, title
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+DARK = {INK: "#e6edf3", FAINT: "#9aa4af", GRID: "#3a424c", PAPER: "#14181d"}
+"""Colours of the canvas -> what they become in dark mode."""
+
+FAMILY_COLOURS = (RAISES, LOWERS, "#009e73", "#cc79a7", "#b8860b", FAINT)
+ROUNDING = 1e-9
+"""Errors below it are no error of a method: they are what float arithmetic leaves."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture of a page, with the words that stand for it.
+
+    Args:
+        source: A `data:` address, so that the page needs no other file.
+        alt: What the picture shows, for those who do not see it.
+        caption: What to make of it.
+        width: Width in CSS pixels.
+        height: Height in CSS pixels.
+    """
+
+    source: str
+    alt: str
+    caption: str
+    width: int
+    height: int
+
+
+def picture(ax: "Axes", alt: str, caption: str = "") -> Picture:
+    """Axes as an SVG picture whose colours follow the reader's light or dark mode.
+
+    Args:
+        ax: From `baselines.plots` or `pareto`.
+        alt: What the picture shows, in words.
+        caption: What to make of it.
+
+    Returns:
+        A Picture that holds all it needs.
+    """
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("ax belongs to no figure; draw it with explanation.plot.")
+    file = io.StringIO()
+    with warnings.catch_warnings():
+        # A script the font lacks is drawn as boxes; the page's tables still say the name.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    svg = _follow_the_mode(file.getvalue())
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    source = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    return Picture(source, alt, caption, width, height)
+
+
+def _follow_the_mode(svg: str) -> str:
+    """Name the canvas colours as variables that a media query switches."""
+    for i, colour in enumerate(DARK):
+        svg = svg.replace(colour, f"var(--c{i})")
+    light = ";".join(f"--c{i}:{colour}" for i, colour in enumerate(DARK))
+    dark = ";".join(f"--c{i}:{colour}" for i, colour in enumerate(DARK.values()))
+    style = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    return re.sub(r"(<svg[^>]*>)", lambda match: match[1] + style, svg, count=1)
+
+
+def pareto(board: "pd.DataFrame") -> "Axes":
+    """Error against evaluations, one point per contender with its 95 % interval.
+
+    Errors that are rounding only stand on the floor of the picture as triangles,
+    since the logarithmic axis would otherwise be spent on them.
+
+    Args:
+        board: A leaderboard; contenders without error or evaluations are left out.
+
+    Returns:
+        The Axes, both logarithmic.
+
+    Raises:
+        ValueError: If no contender has both.
+    """
+    families: dict[str, list[dict[str, Any]]] = {}
+    for row in board.to_dict("records"):
+        if np.isfinite(row["nrmse"]) and row["evals"] > 0:
+            families.setdefault(family_of(row["method"]), []).append(row)
+    rows = [row for members in families.values() for row in members]
+    if not rows:
+        raise ValueError("no contender of this leaderboard has both an error and evaluations.")
+    ax = new_axes(6.4, 3.7)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    floor = 0.2 * min((row["nrmse"] for row in rows if row["nrmse"] > ROUNDING), default=0.01)
+    for i, (family, members) in enumerate(families.items()):
+        members = sorted(members, key=lambda row: row["evals"])
+        _draw_family(ax, clean(family, 30), members, FAMILY_COLOURS[i % 6], floor)
+    ax.set_ylim(0.6 * floor, None)
+    costs = [float(row["evals"]) for row in rows]
+    ax.set_xlim(min(costs) / 1.6, max(costs) * 2.2)
+    _plain_log_ticks(ax)
+    ax.grid(color=GRID, linewidth=0.6)
+    title(ax, "Error against cost")
+    ax.set_xlabel("model evaluations per explained row (counted)")
+    ax.set_ylabel("error as a share of the values")
+    return ax
+
+
+def _plain_log_ticks(ax: "Axes") -> None:
+    """Decades written as 0.01 and 1,000; between them at most 2 and 5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = np.log10(axis.get_view_interval())
+        axis.set_major_locator(LogLocator(subs=(1.0,) if high - low > 2.5 else (1.0, 2.0, 5.0)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}")
+        )
+
+
+def _draw_family(
+    ax: "Axes", name: str, members: Sequence[dict[str, Any]], colour: str, floor: float
+) -> None:
+    """One contender at all its budgets: a line, its points, its intervals, its name."""
+    cost = np.array([row["evals"] for row in members])
+    true_error = np.array([row["nrmse"] for row in members])
+    error = true_error.clip(floor)
+    low, high = (
+        np.sqrt(np.nan_to_num([row[f"relative_error_{end}"] for row in members]).clip(0))
+        for end in ("lo", "hi")
+    )
+    whiskers = [(error - low.clip(floor)).clip(0), (high.clip(floor) - error).clip(0)]
+    ax.errorbar(
+        cost, error, yerr=whiskers, color=colour, marker="none", linewidth=1.4, capsize=2.5
+    )
+    on_floor = true_error <= ROUNDING
+    for marker, chosen in (("o", ~on_floor), ("v", on_floor)):
+        ax.plot(cost[chosen], error[chosen], marker, color=colour, markersize=7)
+    ax.annotate(
+        name + (" (exact up to rounding)" if on_floor.all() else ""),
+        xy=(float(cost[0]), float(error[0])),
+        xytext=(9, 4),
+        textcoords="offset points",
+        fontsize=9,
+        color=colour,
+        fontweight="bold",
+        parse_math=False,
+    )
+
+
+def family_of(method: str) -> str:
+    """The contender without its budget: `permutation @ 200` and `permutation@5n` are one family.
+
+    Args:
+        method: Name of a contender.
+    """
+    return re.sub(r"\s*@.*$", "", method)
+
+
+def in_words(names: Sequence[str], values: Sequence[float], most: int = 5) -> str:
+    """The largest values as a sentence, for those who do not see the picture.
+
+    Args:
+        names: Names of the players.
+        values: As many values.
+        most: How many to name.
+
+    Returns:
+        Such as `worst area +1.2, mean radius -0.3`.
+    """
+    order = sorted(range(len(names)), key=lambda i: -abs(values[i]))[:most]
+    return ", ".join(f"{clean(names[i])} {values[i]:+.3g}" for i in order)

@@ -337,11 +337,12 @@ def check(job: Plan | str | PathLike[str]) -> Report:
     seen: dict[int, int] = {}
     non_finite: list[int] = []
     for shard in range(plan.n_shards):
-        if fault := _fault(plan, shard):
-            if fault == MISSING:
-                missing.append(shard)
-            else:
-                corrupt[shard] = fault
+        fault = _fault(plan, shard)
+        if fault == MISSING:
+            missing.append(shard)
+        elif fault:
+            corrupt[shard] = fault
+        if fault not in ("", OTHER_ITEMS):
             continue
         tensors = _tensors(plan.path(shard))
         for item in tensors[ITEM].tolist():
@@ -409,6 +410,7 @@ def each_shard(folder: str | PathLike[str]) -> Iterator[tuple[range, dict[str, T
 
 
 MISSING = "missing"
+OTHER_ITEMS = "holding other items than planned"
 
 
 def _fault(plan: Plan, shard: int) -> str:
@@ -427,7 +429,7 @@ def _fault(plan: Plan, shard: int) -> str:
     if about.get("content") != content_hash(tensors):
         return "changed since it was written: the checksum differs"
     if sorted(tensors[ITEM].tolist()) != list(plan.items(shard)):
-        return "holding other items than planned"
+        return OTHER_ITEMS
     return ""
 
 

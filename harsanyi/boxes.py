@@ -13,8 +13,8 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor
 
+from harsanyi.finite import check_floating
 from harsanyi.indices import box_table
-from harsanyi.quadrature import _check_floating
 
 _TILE = 2**23  # numbers held at once in one intermediate
 MAX_WIDTH = 62
@@ -54,7 +54,7 @@ class Boxes:
                 or getattr(self, name).dtype != torch.bool
             ):
                 raise TypeError(f"Boxes got {name} that is not a bool tensor.")
-        _check_floating("values", self.values, "Boxes")
+        check_floating("values", self.values, "Boxes")
         if self.features.ndim != 2 or self.values.ndim != 2:
             raise ValueError(
                 f"Boxes got features {tuple(self.features.shape)} and values "
@@ -79,18 +79,19 @@ class Boxes:
                 raise ValueError("Boxes got a player twice in one box; merge its conditions.")
 
     @cached_property
-    def _real(self) -> Tensor:
-        return self.features >= 0  # (t, d)
+    def real(self) -> Tensor:
+        """Bool `(t, d)`: slots that are no padding."""
+        return self.features >= 0
 
     @cached_property
     def needed(self) -> Tensor:
         """Bool `(b, t, d)`: slots that ask a player to be present, padding left out."""
-        return self.inside & self._real
+        return self.inside & self.real
 
     @cached_property
     def barred(self) -> Tensor:
         """Bool `(b, t, d)`: slots that ask a player to be absent, padding left out."""
-        return self.absent & self._real
+        return self.absent & self.real
 
     @cached_property
     def alive(self) -> Tensor:

@@ -55,7 +55,7 @@ def curve(dividends: "Dividends", row: int, output: int, order: Tensor, *, delet
     place = torch.empty(n, dtype=torch.int64)
     place[order] = torch.arange(n)
     moved = place[None] < torch.arange(n + 1)[:, None]  # (n + 1, n)
-    present = (~moved if delete else moved).to(dividends._terms.device)
+    present = (~moved if delete else moved).to(dividends.terms.device)
     return dividends.select([row]).value(present[None])[0, :, output]
 
 
@@ -102,7 +102,7 @@ class _Search:
         self.sign, self.goal = 1.0, self.full
 
     def values(self, masks: Tensor) -> Tensor:
-        present = masks[None].to(self.game._terms.device)
+        present = masks[None].to(self.game.terms.device)
         return self.game.value(present)[0, :, self.output].detach().cpu()
 
     def by_size(self, budget: int) -> list[int] | None:
@@ -151,7 +151,7 @@ def _chunks(sets: Iterator[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
 
 def _relevant(game: "Dividends", output: int) -> list[int]:
     """Players whose presence can change this output."""
-    counts = game._terms[(game._term_values[0, :, output] != 0).cpu().to(game._terms.device)]
+    counts = game.terms[(game.term_values[0, :, output] != 0).cpu().to(game.terms.device)]
     matters = counts.any(0)
     for part in game.products:
         used = part.weights[:, output] != 0

@@ -60,7 +60,7 @@ def expanded_boxes(boxes: Boxes, n_players: int) -> tuple[Tensor, Tensor]:
         ValueError: If the boxes have too many subsets to look at.
     """
     t, d = boxes.features.shape
-    subsets = int((2.0 ** boxes._real.sum(-1)).sum()) if t else 0
+    subsets = int((2.0 ** boxes.real.sum(-1)).sum()) if t else 0
     if subsets > _WORK:
         raise ValueError(
             f"Writing out {t} boxes looks at {subsets} subsets, more than {_WORK}; use the closed "

@@ -66,8 +66,8 @@ def interactions(dividends: "Dividends", index: str, order: int, max_subsets: in
         values.append(total)
         refuse_beyond(sum(len(some) for some in sets), s, max_subsets)
     return Interactions(
-        torch.cat(sets) if sets else dividends._terms[:0],
-        torch.cat(values, 1) if values else dividends._term_values[:, :0],
+        torch.cat(sets) if sets else dividends.terms[:0],
+        torch.cat(values, 1) if values else dividends.term_values[:, :0],
         index=index,
         order=order,
         base_values=dividends.base_values,
@@ -79,7 +79,7 @@ def interactions(dividends: "Dividends", index: str, order: int, max_subsets: in
 
 
 def _terms_in_index(dividends: "Dividends", index: str, order: int, s: int, limit: int) -> Sums:
-    terms, values = dividends._terms, dividends._term_values
+    terms, values = dividends.terms, dividends.term_values
     sizes = terms.sum(1)
     table = torch.as_tensor(
         size_table(index, order, s, dividends.n_players), dtype=values.dtype, device=values.device
@@ -134,5 +134,5 @@ def _lexicographic_rank(sets: Tensor, m: int) -> Tensor:
         [[comb(j, i) for j in range(m + 1)] for i in range(s + 1)], device=sets.device
     )
     # rank from the end: the sets after this one choose their later members from what is left
-    after = sum(ways[s - i, m - 1 - sets[..., i]] for i in range(s))
+    after = torch.stack([ways[s - i, m - 1 - sets[..., i]] for i in range(s)]).sum(0)
     return comb(m, s) - 1 - after

@@ -15,6 +15,8 @@ import torch
 from einops import einsum
 from torch import Tensor
 
+from harsanyi.finite import check_floating
+
 _TILE = 2**22  # numbers held at once in one intermediate
 _ELLIPSES = (1.05, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0, 9.0, 15.0, 30.0, 100.0)
 
@@ -163,7 +165,7 @@ class Products:
 
     def __post_init__(self) -> None:
         for name in ("weights", "factors"):
-            _check_floating(name, getattr(self, name), "Products")
+            check_floating(name, getattr(self, name), "Products")
         if self.weights.ndim != 2 or self.factors.ndim != 3:
             raise ValueError(
                 f"Products got weights {tuple(self.weights.shape)} and factors "
@@ -287,11 +289,3 @@ class Products:
             else:
                 low = middle + 1
         return low
-
-
-def _check_floating(name: str, tensor: Tensor, owner: str) -> None:
-    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-        kind = getattr(tensor, "dtype", type(tensor).__name__)
-        raise TypeError(f"{owner} got {name} of type {kind}; pass a floating-point tensor.")
-    if not torch.isfinite(tensor.detach()).all():
-        raise ValueError(f"{owner} got NaN or infinity in {name}; every number must be finite.")

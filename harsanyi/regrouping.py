@@ -5,7 +5,7 @@ member; a product's group multiplies by the product of its members' factors.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,9 @@ from harsanyi.boxes import Boxes
 from harsanyi.quadrature import Products
 
 if TYPE_CHECKING:
-    from harsanyi.dividends import Dividends
+    from harsanyi.factored import FactoredGame
+
+Game = TypeVar("Game", bound="FactoredGame")
 
 Groups = Mapping[str, Sequence[str | int]]
 
@@ -58,15 +60,16 @@ def group_of(
 def _position(member: str | int, n_players: int, players: Sequence[str] | None, group: str) -> int:
     if players is not None and member in players:
         return list(players).index(member)  # pyright: ignore[reportArgumentType]
-    if isinstance(member, bool) or not isinstance(member, int):
-        known = "players are unnamed" if players is None else f"there are {list(players)[:8]}..."
-        raise ValueError(f"player {member!r} of group {group!r} is unknown; {known}")
-    if not -n_players <= member < n_players:
-        raise ValueError(f"player {member} of group {group!r} is out of range; n = {n_players}.")
-    return member % n_players
+    is_position = isinstance(member, int) and not isinstance(member, bool)
+    if is_position and -n_players <= member < n_players:
+        return member % n_players
+    known = "unnamed" if players is None else f"named {', '.join(map(str, players[:8]))}..."
+    raise ValueError(
+        f"player {member!r} of group {group!r} is unknown; the {n_players} players are {known}"
+    )
 
 
-def regrouped(dividends: "Dividends", groups: Groups) -> "Dividends":
+def regrouped(dividends: "Game", groups: Groups) -> "Game":
     """The game over groups of players.
 
     Args:
@@ -81,12 +84,12 @@ def regrouped(dividends: "Dividends", groups: Groups) -> "Dividends":
         ValueError: If a group is empty, a member unknown or in two groups, or a name taken.
     """
     owner, names = group_of(groups, dividends.n_players, dividends.players)
-    where = torch.tensor(owner, dtype=torch.int64, device=dividends._terms.device)
-    terms = dividends._terms.new_zeros(dividends._terms.shape[0], len(names))
+    where = torch.tensor(owner, dtype=torch.int64, device=dividends.terms.device)
+    terms = dividends.terms.new_zeros(dividends.terms.shape[0], len(names))
     for old, new in enumerate(owner):
-        terms[:, new] |= dividends._terms[:, old]
-    return dividends._replaced(
-        _terms=terms,
+        terms[:, new] |= dividends.terms[:, old]
+    return dividends.replaced(
+        terms=terms,
         players=tuple(names),
         products=tuple(_products(part, owner, len(names)) for part in dividends.products),
         boxes=tuple(_boxes(part, where) for part in dividends.boxes),

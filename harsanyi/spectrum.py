@@ -26,10 +26,10 @@ def order_spectrum(dividends: "Dividends") -> Tensor:
 
 def term_spectrum(dividends: "Dividends") -> Tensor:
     """Share of each order before likes are added up; see `Dividends.term_spectrum`."""
-    values = dividends._term_values.abs()
+    values = dividends.term_values.abs()
     b, _, k = values.shape
     n = dividends.n_players
-    mass = values.new_zeros(b, n + 1, k).index_add(1, dividends._terms.sum(1), values)[:, 1:]
+    mass = values.new_zeros(b, n + 1, k).index_add(1, dividends.terms.sum(1), values)[:, 1:]
     for part in dividends.boxes:
         mass = mass + part.term_spectrum(n)
     for part in dividends.products:

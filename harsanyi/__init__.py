@@ -7,8 +7,16 @@ from typing import Any
 # package costs no more than torch and einops.
 _HOME: dict[str, str] = {
     "Boxes": "boxes",
+    "CoalitionLoss": "losses",
+    "Column": "table",
     "Dividends": "dividends",
+    "GatedPart": "parts.gated",
+    "HarsanyiClassifier": "estimators",
+    "HarsanyiNet": "net",
+    "HarsanyiRegressor": "estimators",
+    "NetConfig": "net",
     "Products": "quadrature",
+    "Table": "table",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

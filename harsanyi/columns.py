@@ -97,6 +97,23 @@ def encode_frame(
     return rows
 
 
+def category_code(value: Any, column: Column) -> float:  # noqa: ANN401
+    """Code of one label, NaN for a missing one.
+
+    Raises:
+        ValueError: If the label is unknown.
+    """
+    from pandas import isna
+
+    if isna(value):
+        return float("nan")
+    if _label(value) not in column.categories:
+        raise ValueError(
+            f"{value!r} is no category of {column.name!r}; known are {list(column.categories[:8])}."
+        )
+    return float(column.categories.index(_label(value)))
+
+
 def _codes(values: Any, column: Column, unknown: Unknown) -> np.ndarray:  # noqa: ANN401
     code = {label: position for position, label in enumerate(column.categories)}
     # by distinct value: a column of a million rows has few

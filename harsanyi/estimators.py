@@ -1,0 +1,484 @@
+"""HarsanyiClassifier and HarsanyiRegressor: scikit-learn estimators that explain themselves exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from harsanyi.columns import encode_frame, learn_columns
+from harsanyi.fitting import Schedule
+from harsanyi.net import HarsanyiNet
+from harsanyi.rows import as_frame, baseline_row, class_codes, raw_row, row_weights, split_rows
+from harsanyi.table import Absence, Column, Table
+from harsanyi.teachers import Teacher, loss_report, soft_targets
+
+if TYPE_CHECKING:
+    from baselines.explanation import Explanation
+    from baselines.interactions import Interactions
+    from harsanyi.dividends import Dividends
+
+ROWS = 4096  # rows predicted at once; bounds memory, changes nothing else
+
+
+class _HarsanyiEstimator(BaseEstimator):
+    """What classifier and regressor share: columns, baseline, the net and its game."""
+
+    _problem_type: Literal["classification", "regression"]
+
+    def __init__(
+        self,
+        *,
+        preset: Literal["chen2023"] | None = None,
+        parts: Sequence[str] | None = None,
+        bags: int | None = None,
+        absence: Absence = "mask",
+        baseline: Literal["mean"] | Sequence[Any] | Mapping[str, Any] = "mean",
+        unknown: Literal["error", "missing"] = "error",
+        coalition_weight: float = 0.5,
+        epochs: int | None = None,
+        batch_size: int = 256,
+        learning_rate: float = 0.01,
+        weight_decay: float = 0.01,
+        validation_fraction: float = 0.15,
+        patience: int = 20,
+        dtype: str = "float32",
+        checkpoint_dir: str | PathLike[str] | None = None,
+        progress: bool = False,
+        random_state: Any = None,  # noqa: ANN401 - scikit-learn's kinds of seed
+    ) -> None:
+        self.preset = preset
+        self.parts = parts
+        self.bags = bags
+        self.absence = absence
+        self.baseline = baseline
+        self.unknown = unknown
+        self.coalition_weight = coalition_weight
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.dtype = dtype
+        self.checkpoint_dir = checkpoint_dir
+        self.progress = progress
+        self.random_state = random_state
+
+    net_: HarsanyiNet
+    columns_: tuple[Column, ...]
+    players_: list[str]
+    baseline_: np.ndarray
+    n_features_in_: int
+
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.non_deterministic = False
+        return tags
+
+    def encode(self, X: Any) -> Tensor:  # noqa: ANN401
+        """Raw rows in the form `net_` takes them.
+
+        Args:
+            X: Frame or array of the columns the model was fitted on.
+
+        Returns:
+            `(b, n)`, float64: numbers as they are, category codes, NaN for missing.
+
+        Raises:
+            ValueError: If columns differ, a number is infinite or a category unknown.
+        """
+        check_is_fitted(self, "net_")
+        frame = as_frame(self, X, reset=False)
+        return torch.from_numpy(encode_frame(frame, self.columns_, self.unknown))
+
+    def _values(self, X: Any, present: Any) -> np.ndarray:  # noqa: ANN401
+        x = self.encode(X)
+        mask = _mask(present, x)
+        with torch.no_grad():
+            pieces = [
+                self.net_(rows, None if mask is None else mask[i * ROWS : i * ROWS + len(rows)])
+                for i, rows in enumerate(x.split(ROWS))
+            ]
+        return torch.cat(pieces).numpy()
+
+    def explain(self, X: Any, present: Any = None) -> Explanation:  # noqa: ANN401
+        """Exact Shapley values of the model's own game, all outputs at once.
+
+        Args:
+            X: Frame or array.
+            present: Players of the game, bool `(b, n)` or `(n,)`; the others stay absent.
+
+        Returns:
+            Values `(b, n, k)` in units of the outputs (log-odds for a classifier), base values, and the
+            additivity gap as measured.
+        """
+        x = self.encode(X)
+        return self.net_.explain(x, _mask(present, x))
+
+    def dividends(self, X: Any, present: Any = None) -> Dividends:  # noqa: ANN401
+        """The game of each row as dividends, from which every index follows without a model call.
+
+        Args:
+            X: Frame or array.
+            present: Players of the game, bool `(b, n)` or `(n,)`.
+
+        Returns:
+            Dividends; `value(S)` is the model's output on the coalition S.
+        """
+        x = self.encode(X)
+        return self.net_.dividends(x, _mask(present, x))
+
+    def interactions(self, X: Any, index: str = "k-SII", order: int = 2) -> Interactions:  # noqa: ANN401
+        """Exact interactions of the rows under an index, up to an order."""
+        return self.dividends(X).interactions(index, order)
+
+    def save_pretrained(self, directory: str | PathLike[str]) -> None:
+        """Write `config.json`, `model.safetensors` and a model card.
+
+        Args:
+            directory: Folder to make; `from_pretrained` and transformers' `AutoModel` read it.
+        """
+        from harsanyi.pretrained import save_estimator
+
+        check_is_fitted(self, "net_")
+        save_estimator(self, directory)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | PathLike[str]) -> Self:
+        """Read what `save_pretrained` wrote.
+
+        Args:
+            directory: The folder.
+
+        Returns:
+            A fitted estimator with equal outputs and explanations.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If a file is truncated or corrupt, of another version, or of another kind of model.
+        """
+        from harsanyi.pretrained import load_estimator
+
+        return load_estimator(cls, directory)
+
+    def _fit(
+        self,
+        X: Any,  # noqa: ANN401
+        targets: np.ndarray,
+        weight: np.ndarray,
+        n_outputs: int,
+        strata: np.ndarray | None,
+        outputs: list[str],
+    ) -> None:
+        """Grow a net on encoded rows; `X` has been checked against `targets`."""
+        from harsanyi.recipe import grow
+
+        frame = as_frame(self, X, reset=True)
+        self.columns_ = learn_columns(frame)
+        self.players_ = [column.name for column in self.columns_]
+        rows = encode_frame(frame, self.columns_)
+        kept = weight > 0
+        if not kept.any():
+            raise ValueError("sample_weight has no positive entry; at least one row must count.")
+        rows, targets, weight = rows[kept], targets[kept], weight[kept]
+        baseline = baseline_row(self.baseline, rows, weight, self.columns_)
+        table = Table(
+            x=torch.from_numpy(rows),
+            y=torch.from_numpy(targets),
+            weight=torch.from_numpy(weight / weight.mean()),
+            columns=self.columns_,
+            n_outputs=n_outputs,
+            problem_type=self._problem_type,
+            absence=self.absence,
+            baseline=torch.from_numpy(baseline),
+        )
+        key = _key(self.random_state)
+        train, validation = split_rows(
+            len(rows), self.validation_fraction, None if strata is None else strata[kept], key
+        )
+        self.net_ = grow(
+            table.rows(train),
+            table.rows(validation),
+            parts=None if self.parts is None else tuple(self.parts),
+            bags=self.bags,
+            schedule=Schedule(
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                coalition_weight=self.coalition_weight,
+                patience=self.patience,
+            ),
+            dtype=_torch_dtype(self.dtype),
+            key=key,
+            checkpoint_dir=self.checkpoint_dir,
+            progress=self.progress,
+        )
+        self.net_.config.outputs = outputs
+        self._adopt_baseline()
+
+    def _adopt_baseline(self) -> None:
+        self.baseline_ = raw_row(self.net_.baseline.numpy(), self.columns_)
+
+
+class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
+    """A classifier whose every prediction comes with exact Shapley values of its logits.
+
+    The game is v(S) = `logits(X, present=S)`. In `absence="mask"`, the default, only the mask decides who is
+    absent, so a value that happens to equal the baseline keeps its say; on data where most rows share
+    a column's mode, `absence="baseline"` would give that column a value of zero in all of them.
+
+    Args:
+        preset: "chen2023" for the published Harsanyi-MLP; None for the recipe for tables.
+        parts: Kinds of parts to use, such as ("gated", "trees"); the recipe's choice when None.
+        bags: Bags per part; the recipe's choice when None.
+        absence: "mask", "baseline" (absent, too, when a cell equals `baseline_`) or "marginal" (averaged over
+            the training rows, where every part can).
+        baseline: "mean" (mode for a category), or one raw row, in order or by name.
+        unknown: "error" refuses a category that training did not show, "missing" treats it as missing.
+        coalition_weight: Share of the loss on random coalitions.
+        epochs: Passes over the rows at most; None fits them to their number.
+        batch_size: Rows per step.
+        learning_rate: Peak learning rate.
+        weight_decay: AdamW's.
+        validation_fraction: Rows held out to choose epochs and the mixture of parts; 0 judges on
+            the training rows.
+        patience: Epochs without improvement after which training stops.
+        dtype: "float32" or "float64".
+        checkpoint_dir: Folder from which a killed fit continues.
+        progress: Show bars.
+        random_state: Seed; the same seed gives the same model.
+        class_weight: "balanced", or weights by class.
+
+    Attributes:
+        classes_: Labels in the order of the logit columns.
+        players_: Names of the players, one per column of X.
+        baseline_: One raw row.
+        net_: The HarsanyiNet.
+        columns_: What is known of the columns.
+        distillation_: With a teacher: what the student loses.
+
+    Source: Chen et al. (2023) for the idea; parts as their own files say.
+    """
+
+    _problem_type = "classification"
+
+    def __init__(
+        self,
+        *,
+        preset: Literal["chen2023"] | None = None,
+        parts: Sequence[str] | None = None,
+        bags: int | None = None,
+        absence: Absence = "mask",
+        baseline: Literal["mean"] | Sequence[Any] | Mapping[str, Any] = "mean",
+        unknown: Literal["error", "missing"] = "error",
+        coalition_weight: float = 0.5,
+        epochs: int | None = None,
+        batch_size: int = 256,
+        learning_rate: float = 0.01,
+        weight_decay: float = 0.01,
+        validation_fraction: float = 0.15,
+        patience: int = 20,
+        dtype: str = "float32",
+        checkpoint_dir: str | PathLike[str] | None = None,
+        progress: bool = False,
+        random_state: Any = None,  # noqa: ANN401
+        class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
+    ) -> None:
+        super().__init__(
+            preset=preset,
+            parts=parts,
+            bags=bags,
+            absence=absence,
+            baseline=baseline,
+            unknown=unknown,
+            coalition_weight=coalition_weight,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            dtype=dtype,
+            checkpoint_dir=checkpoint_dir,
+            progress=progress,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    classes_: np.ndarray
+
+    def fit(
+        self,
+        X: Any,  # noqa: ANN401
+        y: Any = None,  # noqa: ANN401
+        sample_weight: Any = None,  # noqa: ANN401
+        *,
+        teacher: Teacher | None = None,
+    ) -> Self:
+        """Learn from labels, or from a teacher's probabilities.
+
+        Args:
+            X: Frame or array: numbers, categories, missing values.
+            y: Labels; with a teacher they are only used to compare accuracies.
+            sample_weight: Weight of each row.
+            teacher: A fitted classifier, a function of X, or its probabilities `(b, k)`.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: If lengths differ, there is one class only, or a value cannot be used.
+        """
+        classes, codes = class_codes(self, X, y, teacher)
+        probabilities = None
+        if teacher is not None:
+            probabilities, classes = soft_targets(teacher, X, classes)
+        self.classes_ = classes
+        weight = row_weights(sample_weight, X, self.class_weight, y)
+        self._fit(
+            X,
+            codes if probabilities is None else probabilities,
+            weight,
+            1 if len(classes) == 2 else len(classes),
+            codes if probabilities is None else probabilities.argmax(1),
+            [str(label) for label in classes],
+        )
+        if probabilities is not None:
+            self.distillation_ = loss_report(self.predict_proba(X), probabilities, codes)
+        return self
+
+    def logits(self, X: Any, present: Any = None) -> np.ndarray:  # noqa: ANN401
+        """The game: logits with only some players present.
+
+        Args:
+            X: Frame or array.
+            present: Bool `(b, n)` or `(n,)`, true = present; None means everybody.
+
+        Returns:
+            `(b, k)`, one column per class in the order of `classes_`; two columns sum to zero.
+        """
+        return self._values(X, present)
+
+    def decision_function(self, X: Any) -> np.ndarray:  # noqa: ANN401
+        """Log-odds `(b,)` of the second of two classes, or logits `(b, k)`."""
+        logits = self.logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: ANN401
+        """Probabilities `(b, k)`, the softmax of the logits."""
+        return torch.from_numpy(self.logits(X)).softmax(-1).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:  # noqa: ANN401
+        """Labels `(b,)`: the class of the largest logit."""
+        logits = self.logits(X)  # first, so that an unfitted model says so
+        return self.classes_[logits.argmax(1)]
+
+
+class HarsanyiRegressor(RegressorMixin, _HarsanyiEstimator):
+    """A regressor whose every prediction comes with exact Shapley values.
+
+    The game is v(S) = `outputs(X, present=S)`, in units of the target. Arguments and attributes are those of
+    `HarsanyiClassifier`, without classes.
+    """
+
+    _problem_type = "regression"
+
+    def fit(
+        self,
+        X: Any,  # noqa: ANN401
+        y: Any = None,  # noqa: ANN401
+        sample_weight: Any = None,  # noqa: ANN401
+        *,
+        teacher: Teacher | None = None,
+    ) -> Self:
+        """Learn from targets, or from a teacher's predictions.
+
+        Args:
+            X: Frame or array: numbers, categories, missing values.
+            y: Targets `(b,)`; with a teacher they are only used to compare errors.
+            sample_weight: Weight of each row.
+            teacher: A fitted regressor, a function of X, or its predictions `(b,)`.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: If lengths differ or a value cannot be used.
+        """
+        from harsanyi.rows import numeric_targets
+        from harsanyi.teachers import numeric_report, predictions
+
+        truth = None if y is None and teacher is not None else numeric_targets(self, X, y)
+        targets = truth if teacher is None else predictions(teacher, X)
+        assert targets is not None  # one of the two was given, or numeric_targets raised
+        weight = row_weights(sample_weight, X, None, None)
+        total = max(weight.sum(), np.finfo(float).tiny)
+        centre = float((targets * weight).sum() / total)
+        scale = float(np.sqrt((np.square(targets - centre) * weight).sum() / total)) or 1.0
+        self._fit(X, (targets[:, None] - centre) / scale, weight, 1, None, ["y"])
+        with torch.no_grad():  # back to units of the target
+            self.net_.mixture.mul_(scale)
+            self.net_.bias.mul_(scale).add_(centre)
+        if teacher is not None:
+            self.distillation_ = numeric_report(self.predict(X), targets, truth)
+        return self
+
+    def outputs(self, X: Any, present: Any = None) -> np.ndarray:  # noqa: ANN401
+        """The game: predictions `(b, 1)` with only some players present.
+
+        Args:
+            X: Frame or array.
+            present: Bool `(b, n)` or `(n,)`, true = present; None means everybody.
+        """
+        return self._values(X, present)
+
+    def predict(self, X: Any) -> np.ndarray:  # noqa: ANN401
+        """Predictions `(b,)`."""
+        return self.outputs(X)[:, 0]
+
+
+def _mask(present: Any, x: Tensor) -> Tensor | None:  # noqa: ANN401
+    if present is None:
+        return None
+    mask = torch.as_tensor(np.asarray(present) if not isinstance(present, Tensor) else present)
+    if mask.dtype != torch.bool:
+        raise TypeError(f"present has dtype {mask.dtype}; pass a bool mask, true = present.")
+    if mask.shape not in (x.shape, x.shape[1:], (1, x.shape[1])):
+        raise ValueError(
+            f"present has shape {tuple(mask.shape)}; X has {tuple(x.shape)}, and one flag per cell "
+            "or per player is needed."
+        )
+    return mask.expand(x.shape)
+
+
+def _key(random_state: Any) -> int:  # noqa: ANN401
+    """A seed from any of scikit-learn's kinds; None takes fresh entropy and moves no global state."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    if isinstance(random_state, (np.random.RandomState,)):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    raise TypeError(
+        f"random_state is a {type(random_state).__name__}; pass an int, a RandomState or None."
+    )
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    dtypes = {"float32": torch.float32, "float64": torch.float64}
+    if name not in dtypes:
+        raise ValueError(f"dtype={name!r}; fit in 'float32' or 'float64' (cast net_ afterwards).")
+    return dtypes[name]

@@ -352,6 +352,21 @@ class FactoredGame:
             raise ValueError(f"row={row} is out of range; there are {len(self)} explicands.")
         return row % len(self)
 
+    def __mul__(self, scale: float | Tensor) -> Self:
+        """The game with every output times one number."""
+        return self.replaced(
+            term_values=self.term_values * scale,
+            constant=self.constant * scale,
+            products=tuple(Products(p.weights * scale, p.factors) for p in self.products),
+            boxes=tuple(part.paying(part.values * scale) for part in self.boxes),
+        )
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Self) -> Self:
+        """The sum of two games."""
+        return self.sum([self, other])
+
     @classmethod
     def sum(cls, games: Iterable[Self]) -> Self:
         """The sum of games over the same players, explicands and outputs.

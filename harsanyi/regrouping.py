@@ -60,8 +60,7 @@ def group_of(
 def _position(member: str | int, n_players: int, players: Sequence[str] | None, group: str) -> int:
     if players is not None and member in players:
         return list(players).index(member)  # pyright: ignore[reportArgumentType]
-    is_position = isinstance(member, int) and not isinstance(member, bool)
-    if is_position and -n_players <= member < n_players:
+    if isinstance(member, int) and -n_players <= member < n_players:
         return member % n_players
     known = "unnamed" if players is None else f"named {', '.join(map(str, players[:8]))}..."
     raise ValueError(

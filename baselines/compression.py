@@ -81,7 +81,7 @@ def compress(
     rows = len(points)
     if not 1 <= size <= rows:
         raise ValueError(f"size={size} is not between 1 and the {rows} rows of X.")
-    draw = _generator(generator)
+    draw = own_generator(generator)
     if method == "iid":
         chosen = torch.randperm(rows, generator=draw)[:size].to(points.device)
         weights = torch.full((size,), 1 / size, dtype=torch.float64, device=points.device)
@@ -131,12 +131,13 @@ def mmd(
 
     Source: Gretton et al. (2012), eq. 2.
     """
-    background, rows = _numeric(X, "X"), _numeric(Y, "Y").to(_numeric(X, "X").device)
+    background = as_rows(X, "X")
+    rows = as_rows(Y, "Y").to(background.device)
     if background.shape[1] != rows.shape[1]:
         raise ValueError(f"Y has {rows.shape[1]} features, X has {background.shape[1]}.")
     mean, scale = _moments(background)
     background, rows = (background - mean) / scale, (rows - mean) / scale
-    h = median_bandwidth(background, _generator(None)) if bandwidth is None else bandwidth
+    h = median_bandwidth(background, own_generator(None)) if bandwidth is None else bandwidth
     if weights is None:
         weights = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
     w = torch.as_tensor(weights, dtype=torch.float64).to(rows.device)
@@ -159,7 +160,7 @@ def standardised(X: Any) -> Tensor:  # noqa: ANN401
         TypeError: If X is not numeric.
         ValueError: If X is empty or not finite.
     """
-    points = _numeric(X, "X")
+    points = as_rows(X, "X")
     mean, scale = _moments(points)
     return (points - mean) / scale
 
@@ -390,7 +391,7 @@ def _moments(points: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.where(flat, torch.ones_like(deviation), deviation)
 
 
-def _numeric(X: Any, name: str) -> Tensor:  # noqa: ANN401
+def as_rows(X: Any, name: str) -> Tensor:  # noqa: ANN401
     """Float64 `(rows, d)` of finite numbers."""
     import numpy as np
 
@@ -416,7 +417,7 @@ def _numeric(X: Any, name: str) -> Tensor:  # noqa: ANN401
     return tensor
 
 
-def _generator(generator: torch.Generator | None) -> torch.Generator:
+def own_generator(generator: torch.Generator | None) -> torch.Generator:
     """A CPU generator: keyed by one draw of the caller's, or by 0."""
     from baselines.coalitions import key_from
 

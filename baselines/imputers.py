@@ -1,13 +1,24 @@
 """Imputers: they fill in the absent features of an explicand and never call a model.
 
-Present entries are returned bit for bit, even beside NaN.
+Present entries are returned bit for bit, even beside NaN. Without a generator an imputer that draws
+uses the same random numbers for every explicand and coalition, so that v(S) is a function of x and
+S alone, whatever the order or the chunks of the calls; with one, all draws are distinct.
 """
 
-from typing import Protocol, runtime_checkable
+import inspect
+import json
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+
+from baselines.coalitions import key_from, stream
+
+FORMAT = "harsanyi-imputer/1"
 
 
 @runtime_checkable
@@ -34,7 +45,102 @@ class Imputer(Protocol):
         ...
 
 
-class BaselineImputer(nn.Module):
+class StoredImputer(nn.Module):
+    """An imputer that is saved and loaded like a model.
+
+    Its constructor's arguments are its whole state: each is an attribute of the same name, a
+    tensor or something JSON can hold.
+    """
+
+    def save_pretrained(self, folder: str | PathLike[str]) -> None:
+        """Write `config.json` and `model.safetensors` into a folder.
+
+        Args:
+            folder: Made where it does not exist.
+
+        Raises:
+            TypeError: If the imputer holds something else than tensors, numbers and words.
+        """
+        from safetensors.torch import save
+
+        from baselines.shards import atomic_write
+
+        tensors, words = {}, {}
+        for name in inspect.signature(type(self).__init__).parameters:
+            if name == "self":
+                continue
+            value = getattr(self, name)
+            if isinstance(value, Tensor):
+                tensors[name] = value.detach().cpu().contiguous().clone()
+            else:
+                words[name] = value
+        config = {"format": FORMAT, "imputer": type(self).__name__, "arguments": words}
+        try:
+            text = json.dumps(config, indent=1, sort_keys=True)
+        except TypeError as error:
+            raise TypeError(
+                f"{type(self).__name__} holds something that no file can ({error}); save what it "
+                "wraps instead."
+            ) from error
+        atomic_write(Path(folder) / "model.safetensors", save(tensors, {"format": "pt"}))
+        atomic_write(Path(folder) / "config.json", text.encode())
+
+    @classmethod
+    def from_pretrained(cls, folder: str | PathLike[str]) -> Self:
+        """The imputer that `save_pretrained` wrote.
+
+        Args:
+            folder: Holds `config.json` and `model.safetensors`.
+
+        Returns:
+            An imputer of this class; `StoredImputer.from_pretrained` reads one of any class.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If a file is truncated or corrupt, or holds another kind of imputer.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        folder = Path(folder)
+        for name in ("config.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"no {name} in {folder}; save_pretrained writes one.")
+        try:
+            config = json.loads((folder / "config.json").read_text())
+            tensors = load((folder / "model.safetensors").read_bytes())
+            name, words = config["imputer"], config["arguments"]
+            if config["format"] != FORMAT:
+                raise ValueError(f"format {config['format']!r} instead of {FORMAT!r}")
+            kind = _imputer_class(name)
+            imputer = kind(**tensors, **words)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder} holds no complete imputer ({error}).") from error
+        if not isinstance(imputer, cls):
+            raise ValueError(  # noqa: TRY004 - the file is wrong, not an argument's type
+                f"{folder} holds a {name}, not a {cls.__name__}; load it with "
+                f"{name}.from_pretrained."
+            )
+        return imputer
+
+
+def _imputer_class(name: str) -> type[StoredImputer]:
+    """A stored imputer's class: one of this package's, or one already imported elsewhere."""
+    import baselines
+
+    pending, known = [StoredImputer], {}
+    if isinstance(name, str) and name.endswith("Imputer") and name in dir(baselines):
+        getattr(baselines, name)
+    while pending:
+        kind = pending.pop()
+        known[kind.__name__] = kind
+        pending += kind.__subclasses__()
+    if name not in known or name == "StoredImputer":
+        raise ValueError(f"imputer {name!r} is unknown; import the package that defines it")
+    return known[name]
+
+
+class BaselineImputer(StoredImputer):
     """Absent features take the values of one reference input.
 
     Args:
@@ -65,7 +171,7 @@ class BaselineImputer(nn.Module):
         return torch.where(present, x[:, None], baseline)[:, :, None]
 
 
-class MarginalImputer(nn.Module):
+class MarginalImputer(StoredImputer):
     """Absent features take the values of each background row in turn.
 
     Args:
@@ -88,15 +194,7 @@ class MarginalImputer(nn.Module):
                 f"background has shape {tuple(background.shape)}; it needs (r, *features), r >= 1."
             )
         if weights is not None:
-            weights = torch.as_tensor(weights, dtype=torch.float64)
-            if weights.shape != (len(background),):
-                raise ValueError(
-                    f"weights have shape {tuple(weights.shape)}; one per background row is needed: "
-                    f"({len(background)},)."
-                )
-            if not (torch.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-                raise ValueError("weights must be finite, non-negative, and not all zero.")
-            weights = weights / weights.sum()
+            weights = scaled(weights, len(background))
         self.register_buffer("background", background)
         self.register_buffer("weights", weights)
         self.background: Tensor
@@ -118,6 +216,154 @@ class MarginalImputer(nn.Module):
             )
         present = feature_mask(x, coalitions)
         return torch.where(present[:, :, None], x[:, None, None], _beside(self.background, x))
+
+
+class MaskTokenImputer(StoredImputer):
+    """Absent tokens become the mask token.
+
+    Args:
+        mask_token_id: Id of the mask token.
+        special_ids: Ids that stay whatever a coalition says, such as padding and separators.
+    """
+
+    description = "mask token imputer"
+    n_draws = 1
+
+    def __init__(self, mask_token_id: int, special_ids: list[int] | tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.mask_token_id = int(mask_token_id)
+        self.special_ids = [int(token) for token in special_ids]
+
+    def forward(
+        self, x: Tensor, coalitions: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Token ids `(b, m, 1, n)` of `x` `(b, n)`.
+
+        Raises:
+            TypeError: If `x` does not hold integers.
+        """
+        if x.is_floating_point() or x.dtype == torch.bool:
+            raise TypeError(f"x is {x.dtype}; a mask token needs integer token ids.")
+        present = feature_mask(x, coalitions)
+        if self.special_ids:
+            special = torch.isin(x, torch.tensor(self.special_ids, dtype=x.dtype, device=x.device))
+            present = present | special[:, None]
+        return torch.where(present, x[:, None], self.mask_token_id)[:, :, None]
+
+
+class CallableImputer(nn.Module):
+    """Any function as an imputer; present entries are put back bit for bit.
+
+    Args:
+        fill: `fill(x, present, generator)` takes explicands `(b, *features)` and bool masks `(b,
+            m, *features)` and returns values of every feature, `(b, m, r, *features)` or
+            whatever broadcasts to it; those of present features are ignored.
+        n_draws: Imputations `r`.
+        weights: `(r,)`, non-negative, scaled here to sum to 1; None weighs draws alike.
+        description: What it does, in words.
+    """
+
+    def __init__(
+        self,
+        fill: Callable[[Tensor, Tensor, torch.Generator | None], Tensor],
+        n_draws: int = 1,
+        weights: Tensor | None = None,
+        description: str = "",
+    ) -> None:
+        super().__init__()
+        self.fill = fill
+        self.n_draws = check_draws(n_draws)
+        self.register_buffer("weights", None if weights is None else scaled(weights, n_draws))
+        self.weights: Tensor | None
+        self.description = description or f"imputer {getattr(fill, '__name__', 'callable')}"
+
+    def forward(
+        self, x: Tensor, coalitions: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Imputed rows `(b, m, r, *features)` of `x` `(b, *features)`.
+
+        Raises:
+            ValueError: If the function's answer does not broadcast to that shape.
+        """
+        present = feature_mask(x, coalitions)
+        filled = self.fill(x, present, generator)
+        wanted = (len(x), present.shape[1], self.n_draws, *x.shape[1:])
+        try:
+            filled = _beside(filled, x).expand(wanted)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the function returned shape {tuple(filled.shape)}; {wanted} is needed."
+            ) from error
+        return torch.where(present[:, :, None], x[:, None, None], filled)
+
+
+def normals(
+    generator: torch.Generator | None, leading: tuple[int, int], n_draws: int, n_features: int
+) -> Tensor:
+    """Standard normal numbers of an imputer that draws.
+
+    Args:
+        generator: None for the same numbers in every call, in antithetic pairs whose mean is 0.
+        leading: Explicands `b` and coalitions `m`.
+        n_draws: Imputations `r`.
+        n_features: Flattened features `n`.
+
+    Returns:
+        Float64 `(1, 1, r, n)` without a generator, `(b, m, r, n)` with one, on the CPU.
+    """
+    if generator is not None:
+        draw = torch.Generator().manual_seed(key_from(generator))
+        size = (*leading, n_draws, n_features)
+        return torch.randn(size, generator=draw, dtype=torch.float64)
+    half = stream(0, 0).standard_normal(((n_draws + 1) // 2, n_features))
+    half = torch.from_numpy(half)
+    if n_draws == 1:
+        return torch.zeros(1, 1, 1, n_features, dtype=torch.float64)
+    pairs = rearrange([half, -half], "sign p n -> (p sign) n")
+    return pairs[None, None, :n_draws]
+
+
+def uniforms(generator: torch.Generator | None, leading: tuple[int, int], n_draws: int) -> Tensor:
+    """Uniform numbers by which an imputer chooses a row or a component.
+
+    Args:
+        generator: None for the same numbers in every call, evenly spaced in `(0, 1)`.
+        leading: Explicands `b` and coalitions `m`.
+        n_draws: Imputations `r`.
+
+    Returns:
+        Float64 `(1, 1, r)` without a generator, `(b, m, r)` with one, on the CPU.
+    """
+    if generator is not None:
+        draw = torch.Generator().manual_seed(key_from(generator))
+        return torch.rand((*leading, n_draws), generator=draw, dtype=torch.float64)
+    return ((torch.arange(n_draws, dtype=torch.float64) + 0.5) / n_draws)[None, None]
+
+
+def check_draws(n_draws: int) -> int:
+    """`n_draws` itself, once it is sure to be a positive integer."""
+    if isinstance(n_draws, bool) or not isinstance(n_draws, int) or n_draws < 1:
+        raise ValueError(f"n_draws={n_draws!r}; an imputer needs at least one draw.")
+    return n_draws
+
+
+def scaled(weights: Tensor, size: int) -> Tensor:
+    """Weights `(size,)` that sum to 1.
+
+    Raises:
+        ValueError: If they have another shape, or are negative, not finite or all zero.
+    """
+    weights = torch.as_tensor(weights, dtype=torch.float64)
+    if weights.shape != (size,):
+        raise ValueError(
+            f"weights have shape {tuple(weights.shape)}; one per background row is needed: "
+            f"({size},)."
+        )
+    if not (torch.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+        raise ValueError("weights must be finite, non-negative, and not all zero.")
+    total = weights.sum()
+    # those that sum to 1 already stay bit for bit, so that a saved imputer comes back the same
+    return weights if abs(float(total) - 1) < 1e-12 else weights / total
 
 
 def _beside(filling: Tensor, x: Tensor) -> Tensor:

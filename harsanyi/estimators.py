@@ -14,6 +14,7 @@ from torch import Tensor
 
 from harsanyi.columns import encode_frame, learn_columns
 from harsanyi.fitting import Schedule
+from harsanyi.measures import measure
 from harsanyi.net import HarsanyiNet
 from harsanyi.rows import as_frame, baseline_row, class_codes, raw_row, row_weights, split_rows
 from harsanyi.table import Absence, Column, Table
@@ -75,6 +76,7 @@ class _HarsanyiEstimator(BaseEstimator):
     columns_: tuple[Column, ...]
     players_: list[str]
     baseline_: np.ndarray
+    measures_: dict[str, Any]
     n_features_in_: int
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401
@@ -148,7 +150,7 @@ class _HarsanyiEstimator(BaseEstimator):
         Args:
             directory: Folder to make; `from_pretrained` and transformers' `AutoModel` read it.
         """
-        from harsanyi.pretrained import save_estimator
+        from harsanyi.saving import save_estimator
 
         check_is_fitted(self, "net_")
         save_estimator(self, directory)
@@ -167,7 +169,7 @@ class _HarsanyiEstimator(BaseEstimator):
             FileNotFoundError: If a file is missing.
             ValueError: If a file is truncated or corrupt, of another version, or of another kind of model.
         """
-        from harsanyi.pretrained import load_estimator
+        from harsanyi.saving import load_estimator
 
         return load_estimator(cls, directory)
 
@@ -226,6 +228,7 @@ class _HarsanyiEstimator(BaseEstimator):
         )
         self.net_.config.outputs = outputs
         self._adopt_baseline()
+        self.measures_ = measure(self.net_, table.rows(validation), key=key)
 
     def _adopt_baseline(self) -> None:
         self.baseline_ = raw_row(self.net_.baseline.numpy(), self.columns_)
@@ -266,6 +269,8 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
         baseline_: One raw row.
         net_: The HarsanyiNet.
         columns_: What is known of the columns.
+        measures_: What was measured on the held-out rows: score, half-masked score, exactness,
+            additivity gap, order spectrum.
         distillation_: With a teacher: what the student loses.
 
     Source: Chen et al. (2023) for the idea; parts as their own files say.

@@ -14,7 +14,6 @@ from harsanyi.table import presence
 
 if TYPE_CHECKING:
     from baselines.interactions import Interactions
-
     from harsanyi.dividends import Dividends
 
 ABSENCES = ("baseline", "mask", "marginal")
@@ -203,6 +202,7 @@ class HarsanyiNet(nn.Module):
             diagnostics={"additivity_gap": shapley.sum(1) - (value - base)},
         )
 
+    @torch.no_grad()
     def dividends(
         self, x: Tensor, present: Tensor | None = None, *, max_coalitions: int = 2**16
     ) -> "Dividends":
@@ -220,17 +220,21 @@ class HarsanyiNet(nn.Module):
 
         self._check(x, present)
         there = self.presence(x, present)
-        weights = self.mixture.tolist()
-        games = [part.terms(x, there) * w for w, part in zip(weights, self.parts, strict=True)]
+        nobody = torch.zeros(0, self.n_players, dtype=torch.bool, device=x.device)
         bias = self.bias.detach().expand(len(x), -1)
-        nothing = Dividends(
-            torch.zeros(0, self.n_players, dtype=torch.bool, device=x.device),
-            bias.new_zeros(len(x), 0, bias.shape[1]),
-            bias,
+        games = [Dividends(nobody, bias.new_zeros(len(x), 0, bias.shape[1]), bias)]
+        games += [
+            part.terms(x, there).combine(weight * torch.eye(bias.shape[1]).to(bias))
+            for weight, part in zip(self.mixture, self.parts, strict=True)
+        ]
+        total = Dividends.sum(games)
+        if self.gauge == "binary":
+            total = total.combine(torch.tensor([[-0.5, 0.5]]))
+        names = {name: getattr(self.config, name, None) for name in ("players", "outputs")}
+        return total.replaced(
             max_terms=max_coalitions,
+            **{name: None if value is None else tuple(value) for name, value in names.items()},
         )
-        total = Dividends.sum([nothing, *games])
-        return total
 
     def interactions(self, x: Tensor, index: str = "k-SII", order: int = 2) -> "Interactions":
         """Interactions of raw rows `(b, n)` under an index, up to an order, exactly."""

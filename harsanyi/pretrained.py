@@ -1,0 +1,239 @@
+"""Harsanyi nets as transformers models; importing this file registers the Auto classes."""
+
+import json
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from baselines.explanation import Explanation
+from harsanyi.losses import CoalitionLoss, prediction_loss
+from harsanyi.net import HarsanyiNet
+
+FORMAT = 1
+"""Version of the saved form; another one is refused."""
+
+
+class HarsanyiConfig(PreTrainedConfig):
+    """Everything that fixes the shapes of a HarsanyiNet, and what its numbers mean.
+
+    Args:
+        n_players: Players `n`.
+        n_outputs: Outputs `k`.
+        parts: Specs of the parts.
+        absence: "baseline", "mask" or "marginal".
+        gauge: "free", or "binary" for two logits that sum to zero.
+        players: Names of the players.
+        outputs: Names of the outputs.
+        categories: Labels of each player's codes; empty for a number.
+        coalition_weight: Share of the loss on random coalitions when `forward` gets labels in training.
+        estimator: What a scikit-learn estimator needs beside the net.
+        measures: What was measured on held-out rows.
+        format_version: Version of the saved form.
+    """
+
+    model_type = "harsanyi"
+    keys_to_ignore_at_inference = ["shapley_values", "base_values", "additivity_gap"]  # noqa: RUF012
+
+    n_players: int = 1
+    n_outputs: int = 1
+    parts: list | None = None
+    absence: str = "mask"
+    gauge: str = "free"
+    players: list | None = None
+    outputs: list | None = None
+    categories: list | None = None
+    coalition_weight: float = 0.5
+    estimator: dict | None = None
+    measures: dict | None = None
+    format_version: int = FORMAT
+
+    def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__post_init__(**kwargs)
+        if self.format_version != FORMAT:
+            raise ValueError(
+                f"config.format_version is {self.format_version!r}; this version of harsanyi reads "
+                f"{FORMAT}. Save the model again with the version that wrote it."
+            )
+        if not isinstance(self.n_players, int) or not isinstance(self.n_outputs, int):
+            raise TypeError(
+                f"config.n_players={self.n_players!r} and n_outputs={self.n_outputs!r}; both must "
+                "be integers."
+            )
+        self.parts = list(self.parts or [])
+
+
+@dataclass
+class HarsanyiOutput(ModelOutput):
+    """What a Harsanyi model returns.
+
+    Attributes:
+        loss: Scalar, when labels were given.
+        logits: `(b, k)`.
+        shapley_values: `(b, n, k)`, exact for the model's own game.
+        base_values: `(b, k)`, the logits with nobody present.
+        additivity_gap: `(b, k)`, sum of the values minus what it should be, as measured.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    shapley_values: Tensor | None = None
+    base_values: Tensor | None = None
+    additivity_gap: Tensor | None = None
+
+
+class HarsanyiPreTrainedModel(PreTrainedModel):
+    """Shared by all shells: strict loading, safetensors only."""
+
+    config_class = HarsanyiConfig
+    base_model_prefix = "net"
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        """Nothing: modules draw their weights when built, and a loaded file must be complete."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | PathLike[str],
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Load a model, strictly.
+
+        Args:
+            pretrained_model_name_or_path: Folder or name on the Hub.
+            args: As transformers takes them.
+            kwargs: As transformers takes them.
+
+        Returns:
+            The model in eval mode (and loading information, if asked for).
+
+        Raises:
+            FileNotFoundError: If config or weights are missing.
+            ValueError: If a file is corrupt, of another version, or does not fit the config.
+        """
+        check_files(pretrained_model_name_or_path)
+        asked = kwargs.pop("output_loading_info", False)
+        kwargs["use_safetensors"] = True
+        try:
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+            )
+        except RuntimeError as error:  # transformers' own complaint about shapes
+            raise ValueError(
+                f"the weights in {pretrained_model_name_or_path} do not fit its config ({error})."
+            ) from error
+        amiss = {
+            name: sorted(map(str, info[name]))
+            for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
+            if info.get(name)
+        }
+        if amiss:
+            raise ValueError(
+                f"the weights in {pretrained_model_name_or_path} do not fit its config: {amiss}."
+            )
+        return (model, info) if asked else model
+
+
+class HarsanyiForClassification(HarsanyiPreTrainedModel):
+    """A HarsanyiNet over the columns of a table; `problem_type="regression"` serves regression.
+
+    Args:
+        config: Fixes all shapes.
+        net: A fitted net to wrap in place of a fresh one.
+    """
+
+    def __init__(self, config: HarsanyiConfig, net: HarsanyiNet | None = None) -> None:
+        super().__init__(config)
+        self.net = HarsanyiNet(config) if net is None else net
+        self.post_init()
+
+    def forward(
+        self,
+        x: Tensor,
+        present: Tensor | None = None,
+        labels: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> HarsanyiOutput | tuple[Tensor, ...]:
+        """Logits with their exact Shapley values.
+
+        Args:
+            x: Raw rows `(b, n)`, as the estimators' `encode` gives them.
+            present: Bool `(b, n)`; None means everybody.
+            labels: Classes `(b,)` or targets `(b, k)`. In training the loss includes random coalitions.
+            return_dict: False for a tuple.
+
+        Returns:
+            Loss, logits, Shapley values, base values and additivity gap.
+        """
+        logits, shapley, base = self.net.attribute(x, present)
+        output = HarsanyiOutput(
+            loss=None if labels is None else self._loss(x, logits, labels),
+            logits=logits,
+            shapley_values=shapley,
+            base_values=base,
+            additivity_gap=shapley.sum(1) - (logits - base),
+        )
+        return output.to_tuple() if return_dict is False else output
+
+    def _loss(self, x: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        regression = self.config.problem_type == "regression"
+        kind = "regression" if regression else "classification"
+        if regression and labels.ndim == 1:
+            labels = labels[:, None]
+        if self.training:
+            return CoalitionLoss(kind, self.config.coalition_weight)(self.net, x, labels)
+        return prediction_loss(logits, labels, problem_type=kind)
+
+    def explain(self, x: Tensor, present: Tensor | None = None) -> Explanation:
+        """Exact Shapley values of raw rows `(b, n)`."""
+        return self.net.explain(x, present)
+
+    def interactions(self, x: Tensor, index: str = "k-SII", order: int = 2) -> Any:  # noqa: ANN401
+        """Exact interactions of raw rows `(b, n)` under an index, up to an order."""
+        return self.net.interactions(x, index, order)
+
+
+def check_files(folder: str | PathLike[str]) -> None:
+    """Check config and weights of a local folder before anything is built from them.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is truncated, corrupt or of another version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        if folder.is_absolute() or folder.parts[:1] in ((".",), ("..",)):
+            raise FileNotFoundError(f"no folder {folder}; save_pretrained makes one.")
+        return
+    config = folder / "config.json"
+    weights = sorted(folder.glob("*.safetensors"))
+    if not config.is_file() or not weights:
+        missing = "config.json" if not config.is_file() else "model.safetensors"
+        raise FileNotFoundError(f"{folder} has no {missing}; save_pretrained writes it.")
+    try:
+        written = json.loads(config.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{config} is truncated or no JSON ({error}).") from error
+    if not isinstance(written, dict) or written.get("format_version") != FORMAT:
+        found = written.get("format_version") if isinstance(written, dict) else None
+        raise ValueError(
+            f"{config} has format_version {found!r}; this version of harsanyi reads {FORMAT}."
+        )
+    for path in weights:
+        try:
+            with safe_open(path, framework="pt") as file:
+                file.keys()
+        except SafetensorError as error:
+            raise ValueError(f"{path} is truncated or no safetensors file ({error}).") from error
+
+
+AutoConfig.register(HarsanyiConfig.model_type, HarsanyiConfig)
+AutoModel.register(HarsanyiConfig, HarsanyiForClassification)

@@ -37,7 +37,7 @@ class Claim:
     batch: bool = True  # an explicand's answer does not depend on its neighbours
     additive: bool = True  # solves additive games from n pairs on
     slope: float = -0.4  # of log error against log budget, at most
-    small: bool = True  # gives an answer for every budget >= 2
+    wide: float = 1.5  # relative error allowed at 400 coalitions of 150 players
 
     @property
     def estimator(self) -> Callable:
@@ -47,6 +47,10 @@ class Claim:
 CLAIMS = [
     Claim("permutation_shapley", unbiased=True, errors=True, dummy=True),
     Claim("orthogonal_shapley", unbiased=True, dummy=True),
+    Claim("kernel_shap"),
+    Claim("leverage_shap"),
+    Claim("unbiased_kernel_shap", unbiased=True, additive=False, wide=3.0),
+    Claim("odd_gp", batch=False),
 ]
 EVERY = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
 
@@ -243,14 +247,13 @@ def test_symmetric_players_share_equally_on_average(claim: Claim):
 @EVERY
 def test_a_dummy_gets_nothing(claim: Claim):
     known = with_dummy(8, seed=7, b=1, k=1)
-    draws = samples(claim, known, 60, 200)[:, :, -1]
     if claim.dummy:
-        assert draws.abs().max() <= 1e-12
-    else:
-        scale = known.truth.abs().max()
-        assert draws.mean(0).abs().max() <= max(
-            4 * float(spread(draws).max()), 0.02 * float(scale)
-        )
+        assert samples(claim, known, 60, 50)[:, :, -1].abs().max() <= 1e-12
+        return
+    draws = samples(claim, known, 160, 200)[:, :, -1]
+    bias = draws.mean(0).abs().max()
+    # an estimator that is merely consistent may be off by a third of its own spread
+    assert bias <= (4 * spread(draws).max() if claim.unbiased else draws.std(0).max() / 3)
 
 
 @EVERY
@@ -342,7 +345,7 @@ def test_wide_games_stay_efficient(claim: Claim):
     assert gap.abs().max() <= 1e-8
     assert answer.n_evals <= 400
     relative = (answer.values - known.truth).square().sum() / known.truth.square().sum()
-    assert relative <= 1.5
+    assert relative <= claim.wide
 
 
 @EVERY
@@ -394,7 +397,7 @@ COVERED = {
     "large terms": random_unanimity(10, 40, (5, 6, 7), 16, 1, 4),
     "wide": random_unanimity(30, 200, (2, 3, 5), 17, 1, 4),
     "skewed: voting": voting([6, 5, 4, 3, 3, 2, 2, 1, 1, 1], 15),
-    "skewed: glove": glove(5, 5),
+    "skewed: glove": glove(4, 6),
 }
 
 

@@ -1,0 +1,311 @@
+"""Shapley values as weighted least squares on coalitions: KernelSHAP and its kin.
+
+A pair of complementary coalitions enters as one row: the difference of their values, which only
+the odd part of the game moves. The sum of the values is held to v(all) - v(none).
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from baselines.coalitions import key_from, pack, stream
+from baselines.designs import CACHE, PairSample, sample_pairs
+from baselines.evaluation import Estimate, check_budget, estimate
+from baselines.explanation import Explanation
+from baselines.game import Game
+from baselines.sampling import PairMoments
+
+
+def kernel_shap(
+    game: Game,
+    budget: int,
+    *,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+) -> Explanation:
+    """KernelSHAP: least squares on pairs drawn by the Shapley kernel, without replacement.
+
+    Args:
+        game: Games of `b` explicands and `n` players.
+        budget: Coalitions to evaluate per explicand, both ends included.
+        generator: Source of the coalitions.
+        chunk_size: Coalitions asked for at once.
+
+    Returns:
+        Values `(b, n, k)` in units of the game; consistent, with a bias that vanishes like
+        1 / budget. Below `2 n` coalitions the least-norm answer. `std_errors` from `4 n` on.
+
+    Raises:
+        TypeError: If the budget is no whole number.
+        ValueError: If the budget is below 2.
+
+    Source: Lundberg and Lee (2017), thm. 2; pairs, Covert and Lee (2021), sec. 3.3.
+    """
+    return _least_squares(game, budget, "kernel", "kernel_shap", generator, chunk_size)
+
+
+def leverage_shap(
+    game: Game,
+    budget: int,
+    *,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+) -> Explanation:
+    """LeverageSHAP: least squares on pairs drawn by leverage score, every size alike.
+
+    Args:
+        game: Games of `b` explicands and `n` players.
+        budget: Coalitions to evaluate per explicand, both ends included.
+        generator: Source of the coalitions.
+        chunk_size: Coalitions asked for at once.
+
+    Returns:
+        Values `(b, n, k)` in units of the game; consistent. Below `2 n` coalitions the
+        least-norm answer. `std_errors` from `4 n` on.
+
+    Raises:
+        TypeError: If the budget is no whole number.
+        ValueError: If the budget is below 2.
+
+    Source: Musco and Witter (2025), alg. 1.
+    """
+    return _least_squares(game, budget, "leverage", "leverage_shap", generator, chunk_size)
+
+
+def unbiased_kernel_shap(
+    game: Game,
+    budget: int,
+    *,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+) -> Explanation:
+    """Unbiased KernelSHAP: the exact matrix of the regression, only its right side sampled.
+
+    Unbiased at every budget from 4 on, but of far larger variance than `kernel_shap`, since the
+    linear part of the game is not taken out.
+
+    Args:
+        game: Games of `b` explicands and `n` players.
+        budget: Coalitions to evaluate per explicand, both ends included.
+        generator: Source of the coalitions.
+        chunk_size: Coalitions asked for at once.
+
+    Returns:
+        Values `(b, n, k)` in units of the game; `std_errors` over independent pairs.
+
+    Raises:
+        TypeError: If the budget is no whole number.
+        ValueError: If the budget is below 2.
+
+    Source: Covert and Lee (2021), sec. 3.2.
+    """
+    return estimate(
+        game,
+        check_budget(budget),
+        lambda n, spend, key: _UnbiasedDesign(n, (spend - 2) // 2, key),
+        method="unbiased_kernel_shap",
+        key=key_from(generator),
+        chunk_size=chunk_size,
+    )
+
+
+def _least_squares(
+    game: Game,
+    budget: int,
+    law: str,
+    method: str,
+    generator: torch.Generator | None,
+    chunk_size: int | None,
+) -> Explanation:
+    return estimate(
+        game,
+        check_budget(budget),
+        lambda n, spend, key: least_squares_design(n, (spend - 2) // 2, key, law),
+        method=method,
+        key=key_from(generator),
+        chunk_size=chunk_size,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PairOperator:
+    """A linear map from half differences of pairs to attributions, with its errors.
+
+    Args:
+        coalitions: Bool `(2 + 2 p, n)`.
+        matrix: Float64 `(n, p + 1)`: what half the difference of the ends, and then of each
+            pair, adds to each value.
+        leave_out: `(p, p + 1)` map to the leave-one-out residuals of the pairs, or None where
+            standard errors make no sense.
+        unseen: Float64 `(p,)`, share of each pair's size that was not drawn.
+    """
+
+    coalitions: Tensor
+    matrix: Tensor
+    leave_out: "Residuals | None"
+    unseen: Tensor
+
+    def solve(self, values: Tensor) -> Estimate:
+        """Attributions and, by the delete-one jackknife, their errors."""
+        b, k = len(values), values.shape[-1]
+        halves = half_differences(values)  # (p + 1, b * k)
+        matrix = self.matrix.to(halves.device)
+        found = rearrange(matrix @ halves, "n (b k) -> b n k", b=b, k=k)
+        if self.leave_out is None:
+            return Estimate(found)
+        left = self.leave_out(halves)
+        share = (matrix[:, 1:].square() * self.unseen.to(halves.device)) @ left.square()
+        return Estimate(found, rearrange(share.sqrt(), "n (b k) -> b n k", b=b, k=k))
+
+
+@dataclasses.dataclass(frozen=True)
+class Residuals:
+    """Leave-one-out residuals of a linear smoother of half differences.
+
+    Args:
+        basis: `(p, q)`, and
+        coefficients: `(q, p + 1)`, whose product is the smoother; or None for a smoother whose
+            residuals are `coefficients` times the data.
+        scale: `(p, 1)`, one over the share of each pair that its own value does not explain.
+    """
+
+    basis: Tensor | None
+    coefficients: Tensor
+    scale: Tensor
+
+    def __call__(self, halves: Tensor) -> Tensor:
+        """Residuals `(p, c)` of half differences `(p + 1, c)`."""
+        coefficients = self.coefficients.to(halves.device)
+        if self.basis is None:
+            return (coefficients @ halves) * self.scale.to(halves.device)
+        fitted = self.basis.to(halves.device) @ (coefficients @ halves)
+        return (halves[1:] - fitted) * self.scale.to(halves.device)
+
+
+def half_differences(values: Tensor) -> Tensor:
+    """Half the difference within each pair, the ends first.
+
+    Args:
+        values: `(b, 2 + 2 p, k)` in the order of `PairSample.coalitions`.
+
+    Returns:
+        `(p + 1, b * k)`, the odd part of the game.
+    """
+    ends = values[:, 1:2] - values[:, 0:1]
+    pairs = values[:, 2::2] - values[:, 3::2]
+    return rearrange(torch.cat([ends, pairs], 1) / 2, "b p k -> p (b k)").contiguous()
+
+
+def least_squares_design(n_players: int, n_pairs: int, key: int, law: str) -> PairOperator:
+    """The weighted least squares estimator on a sample of pairs, kept for the next call.
+
+    Args:
+        n_players: Number of players `n >= 2`.
+        n_pairs: Number of pairs `p`.
+        key: Stream key.
+        law: Name of the sampling law.
+
+    Returns:
+        The design and its operator.
+    """
+
+    def make() -> PairOperator:
+        sample = sample_pairs(n_players, n_pairs, key, law)
+        matrix = least_squares(sample)
+        leave_out = None
+        if n_pairs >= 2 * n_players:
+            signs = sample.signs
+            own = (signs * matrix[:, 1:].T).sum(1, keepdim=True) / 2
+            leave_out = Residuals(signs, matrix / 2, 1 / (1 - own).clamp(min=1e-6))
+        return PairOperator(sample.coalitions, matrix, leave_out, sample.unseen)
+
+    return CACHE.get(("least squares", n_players, n_pairs, key, law), make)
+
+
+def least_squares(sample: PairSample) -> Tensor:
+    """The operator of weighted least squares under the efficiency constraint.
+
+    Args:
+        sample: Pairs `(p, n)`.
+
+    Returns:
+        Float64 `(n, p + 1)` on half differences, ends first; its columns sum to 0, the first to
+        2. The least-norm solution where the pairs do not determine all values.
+
+    Source: notation of Musco and Witter (2025), eq. 7, for pairs.
+    """
+    n, signs = sample.n_players, sample.signs
+    mean = signs.mean(1, keepdim=True)
+    rows = signs - mean  # efficiency: values move only within the hyperplane of sum 0
+    weighted = rows.T * sample.kernel  # (n, p)
+    gram = weighted @ rows
+    level = gram.diagonal().mean().clamp(min=1e-300)
+    if len(sample) >= n and _is_full(gram + level / n):
+        operator = torch.linalg.solve(gram + level / n, weighted)
+    else:
+        operator = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True) @ weighted
+    operator = operator - operator.mean(0)
+    ends = (1 / n - operator @ mean)[:, 0]
+    return torch.cat([ends[:, None], operator], 1) * 2
+
+
+def _is_full(gram: Tensor) -> bool:
+    spectrum = torch.linalg.eigvalsh(gram)
+    return bool(spectrum[0] > 1e-9 * spectrum[-1])
+
+
+class _UnbiasedDesign:
+    """Independent pairs from the Shapley kernel; repeats count twice and are asked for once."""
+
+    def __init__(self, n_players: int, n_pairs: int, key: int) -> None:
+        sizes = np.arange(1, n_players)
+        law = 1.0 / (sizes * (n_players - sizes))
+        law = law / law.sum()
+        both = float((law * sizes * (sizes - 1)).sum() / (n_players * (n_players - 1)))
+        self.alpha = 0.5 - both  # eigenvalue of E[z z'] away from the ones
+        blocks = [
+            stream(key, block).random((64, n_players + 1)) for block in range(-(-n_pairs // 64))
+        ]
+        draws = np.concatenate(blocks)[:n_pairs] if blocks else np.zeros((0, n_players + 1))
+        size = sizes[np.searchsorted(law.cumsum(), draws[:, 0]).clip(0, n_players - 2)]
+        limit = np.take_along_axis(np.sort(draws[:, 1:], 1), size[:, None] - 1, 1)
+        self.members = torch.from_numpy(draws[:, 1:] <= limit)
+        distinct, self.place, self.flipped = _first_seen(self.members)
+        ends = torch.tensor([[False], [True]]).expand(2, n_players)
+        pairs = torch.stack([distinct, ~distinct], 1).reshape(-1, n_players)
+        self.coalitions = torch.cat([ends, pairs])
+
+    def solve(self, values: Tensor) -> Estimate:
+        n = self.members.shape[1]
+        share = (values[:, 1] - values[:, 0])[:, None] / n
+        if len(self.members) == 0:
+            return Estimate(share.expand(-1, n, -1).clone())
+        z = self.members.to(values)[..., None]
+        own = 2 * self.place.to(values.device) + self.flipped.to(values.device)
+        other = own + 1 - 2 * self.flipped.to(values.device)
+        first = (values[:, 2:][:, own] - values[:, :1])[:, :, None]
+        second = (values[:, 2:][:, other] - values[:, :1])[:, :, None]
+        right = (z * first + (1 - z) * second) / 2  # (b, p, n, k)
+        units = share[:, None] + (right - right.mean(2, keepdim=True)) / self.alpha
+        moments = PairMoments.of(units, values.abs().amax(1, keepdim=True))
+        found = moments.std_errors(values.dtype)
+        return Estimate(moments.mean, None if found is None else found[0])
+
+
+def _first_seen(members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each pair once, in order of appearance; where each row's is; whether as its complement."""
+    seen: dict[bytes, int] = {}
+    rows, place, flipped = [], [], []
+    codes = zip(pack(members), pack(~members), strict=True)
+    for row, (code, mirror) in enumerate(codes):
+        turned = mirror.tobytes() in seen
+        name = mirror.tobytes() if turned else code.tobytes()
+        if name not in seen:
+            seen[name] = len(rows)
+            rows.append(row)
+        place.append(seen[name])
+        flipped.append(int(turned))
+    return members[rows], torch.tensor(place).long(), torch.tensor(flipped).long()

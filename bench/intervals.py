@@ -66,6 +66,9 @@ def ratio_interval(
     if b == 0 or scale.mean() <= 0:
         return Interval(np.nan, np.nan, np.nan)
 
+    unit = np.abs(scores).max() or 1.0  # cubes of 1e-30 would be zero in the bootstrap
+    scores = scores / unit
+
     def ratio(rows: np.ndarray, runs: np.ndarray | None = None, axis: int = -1) -> np.ndarray:
         rows = rows.astype(int)
         if runs is None:
@@ -74,14 +77,14 @@ def ratio_interval(
             top = scores[runs.astype(int)[..., :, None], rows[..., None, :]].mean((-2, -1))
         return top / scale[rows].mean(axis)
 
-    value = float(scores.mean() / scale.mean())
+    value = float(unit * scores.mean() / scale.mean())
     if b < 2:
         return Interval(value, np.nan, np.nan)
     if np.ptp(scores) == 0 and np.ptp(scale) == 0:
         return _alike(value, b, bounds, confidence)
     samples = (np.arange(b),) if s == 1 else (np.arange(b), np.arange(s))
     low, high = _bootstrap(samples, ratio, "BCa" if s == 1 else "percentile", confidence)
-    return Interval(value, low, high)
+    return Interval(value, unit * low, unit * high)
 
 
 def _bootstrap(
@@ -90,8 +93,8 @@ def _bootstrap(
     method: str,
     confidence: float,
 ) -> tuple[float, float]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # answered below
         found = stats.bootstrap(
             samples,
             statistic,

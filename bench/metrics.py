@@ -70,7 +70,7 @@ def check_comparable(explanation: Explanation, truth: Explanation) -> None:
             f"truth by {truth.method!r} is neither exact nor has standard errors, so its noise "
             "is unknown and cannot be taken for zero; use bench.ground_truth."
         )
-    if truth.std_errors is not None and not torch.isfinite(truth.std_errors).all():
+    if truth.std_errors is not None and not (_known_errors(truth) | _silent(truth)).all():
         raise NotComparable(
             f"truth by {truth.method!r} has unknown (non-finite) standard errors; give it a "
             "larger budget."
@@ -225,7 +225,7 @@ def certified_above(truth: Explanation, *, confidence: float = 0.95) -> np.ndarr
     mask = real_players(truth)
     n = mask.sum(1).max()
     pairs = max(1, n * (n - 1) // 2)
-    width = stats.norm.ppf(1 - (1 - confidence) / (2 * pairs)) * np.sqrt(_variance(truth))
+    width = stats.norm.ppf(1 - (1 - confidence) / (2 * pairs)) * _doubt(truth)
     # rounding, too, is no difference between players
     slack = 1e-12 * size.max(1, keepdims=True, initial=0.0)[:, None]
     gap = size[:, :, None] - size[:, None]
@@ -258,7 +258,7 @@ def sign_errors(
     check_comparable(explanation, truth)
     values, mask = _array(truth.values), real_players(truth)[..., None]
     size = np.where(mask, np.abs(values), 0.0)
-    width = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(_variance(truth))
+    width = stats.norm.ppf((1 + confidence) / 2) * _doubt(truth)
     counted = (size >= large * size.max(1, keepdims=True)) & (size > width) & mask
     wrong = counted & (np.sign(_array(explanation.values)) != np.sign(values))
     return _ratio(wrong.sum((1, 2)), counted.sum((1, 2)))
@@ -337,9 +337,27 @@ def _array(values: Any) -> np.ndarray:  # noqa: ANN401 - a tensor of any device,
 
 
 def _variance(truth: Explanation) -> np.ndarray:
+    """Unbiased estimate of the truth's variance: zero where its draws showed no spread."""
+    return np.where(_silent(truth), 0.0, _doubt(truth)) ** 2
+
+
+def _doubt(truth: Explanation) -> np.ndarray:
+    """Standard errors to be safe by, infinite where unknown."""
     if truth.exact or truth.std_errors is None:
         return np.zeros(truth.shape)
-    return _array(truth.std_errors) ** 2
+    return _array(truth.std_errors)
+
+
+def _silent(truth: Explanation) -> np.ndarray:
+    """Where a sampled truth saw no spread, which is no certainty that there is none."""
+    silent = truth.diagnostics.get("zero_spread")
+    if silent is None or truth.exact:
+        return np.zeros(truth.shape, dtype=bool)
+    return np.broadcast_to(silent.detach().cpu().numpy().astype(bool), truth.shape)
+
+
+def _known_errors(truth: Explanation) -> np.ndarray:
+    return np.isfinite(_doubt(truth))
 
 
 def _player_mean(values: np.ndarray, explanation: Explanation) -> np.ndarray:

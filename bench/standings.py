@@ -82,7 +82,7 @@ def leaderboard(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":
     for column in FLAGS:
         table[column] = table[column].astype("bool")
     for column in (*WORDS, *MADE):
-        table[column] = table[column].fillna("").astype("str")
+        table[column] = table[column].astype("str")
     return table.sort_values(["problem", "game_id", "rank", "method"], kind="stable").reset_index(
         drop=True
     )
@@ -125,8 +125,8 @@ def _row(one: Evaluation) -> dict[str, Any]:
         "spearman_ceiled": row["spearman"] / ceiling if ceiling > 0 else np.nan,
         "at_floor": bool(floor > 0 and row["mse"] < 3 * floor),
     }
-    known = {**one.facts}
-    return row | {name: known[name] for name in COLUMNS if name in known}
+    unsaid = dict.fromkeys((*WORDS, *MADE), "")
+    return unsaid | row | {name: one.facts[name] for name in COLUMNS if name in one.facts}
 
 
 def _spread(column: str, interval: Interval) -> dict[str, float]:

@@ -1,10 +1,12 @@
 """Ground truth: exact where it can be, else sampled with standard errors and draws of its own."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from baselines import shards
 from baselines.exact import exact_shapley
 from baselines.explanation import Explanation
 from baselines.fingerprints import key_of
@@ -36,37 +38,56 @@ def ground_truth(
         progress: Show a bar.
 
     Returns:
-        Shapley values `(b, n, k)`; a sampled one has standard errors and the diagnostic `halves`
-        `(b, 2, n, k)`, two independent estimates whose mean the values are.
+        Shapley values `(b, n, k)`; a sampled one has standard errors and the diagnostics `halves`
+        `(b, 2, n, k)`, two independent estimates whose mean the values are, and `zero_spread`,
+        where no two pairs of orders differed and the standard error is a guess on the safe side.
 
     Raises:
         ValueError: If the budget does not buy standard errors.
     """
     if problem.known is not None:
         return problem.known(problem.x)
-    if problem.game(take(problem.x, slice(0, 1))).n_players <= exact_up_to:
-        return exact_shapley(problem.game())
+    if problem.game(take(problem.x, [0])).n_players <= exact_up_to and not _is_ragged(problem):
+        return exact_shapley(problem.game())  # all explicands at once
     from tqdm import tqdm
 
     rows = tqdm(range(len(problem)), desc=f"truth of {problem.name}", disable=not progress)
-    return stack([row_truth(problem, row, budget=budget, seed=seed) for row in rows])
+    return stack(
+        [
+            row_truth(problem, row, budget=budget, seed=seed, exact_up_to=exact_up_to)
+            for row in rows
+        ]
+    )
 
 
-def row_truth(problem: Problem, row: int, *, budget: int, seed: int) -> Explanation:
-    """Sampled truth of one explicand, a function of the arguments alone.
+def row_truth(
+    problem: Problem,
+    row: int,
+    *,
+    budget: int,
+    seed: int = 0,
+    exact_up_to: int = EXACT_UP_TO,
+) -> Explanation:
+    """Truth of one explicand, a function of the arguments alone.
 
     Args:
         problem: Explicands and their game.
         row: Position of the explicand.
         budget: Coalitions, both halves together.
         seed: Seed of the truth.
+        exact_up_to: Players up to which all coalitions are enumerated.
 
     Returns:
-        Values `(1, n, k)` with standard errors and the diagnostic `halves` `(1, 2, n, k)`.
+        Values `(1, n, k)`: known, enumerated, or sampled as `ground_truth` says.
     """
     from baselines.sampling import permutation_shapley
 
-    game = problem.game(take(problem.x, [row]))
+    x = take(problem.x, [row])
+    if problem.known is not None:
+        return problem.known(x)
+    game = problem.game(x)
+    if game.n_players <= exact_up_to:
+        return exact_shapley(game)
     halves = [
         permutation_shapley(
             game,
@@ -110,55 +131,186 @@ def merge_halves(one: Explanation, two: Explanation) -> Explanation:
             f"truth by {one.method!r} with {one.n_evals} coalitions has no standard errors; pass "
             "a larger budget."
         )
+    errors, silent = _joint_errors(one, two)
     return Explanation(
         (one.values + two.values) / 2,
         estimand=one.estimand,
         game=one.game,
         method=f"two independent runs of {one.method}",
         base_values=one.base_values,
-        std_errors=(one.std_errors**2 + two.std_errors**2).sqrt() / 2,
+        std_errors=errors,
         n_evals=one.n_evals + two.n_evals,
         players=one.players,
         outputs=one.outputs,
         player_mask=one.player_mask,
-        diagnostics={"halves": torch.stack([one.values, two.values], 1)},
+        diagnostics={
+            "halves": torch.stack([one.values, two.values], 1),
+            "zero_spread": silent,
+        },
     )
 
 
-def stack(explanations: list[Explanation]) -> Explanation:
-    """Explanations of different explicands as one.
+def _joint_errors(one: Explanation, two: Explanation) -> tuple[Tensor, Tensor]:
+    """Standard errors of the mean of two runs, and where neither run saw any spread.
+
+    Where every one of R pairs of orders agrees, the spread says nothing of deviations rarer than
+    3 in R (the rule of three); one as large as the largest value would have a standard error of
+    sqrt(3) / R of it, which stands there instead of zero.
+    """
+    assert one.std_errors is not None  # merge_halves saw to it
+    assert two.std_errors is not None
+    n = one.shape[1]
+    both = one.std_errors.isinf() & two.std_errors.isinf()
+    errors = [
+        torch.where(one.std_errors.isinf(), two.std_errors, one.std_errors),
+        torch.where(two.std_errors.isinf(), one.std_errors, two.std_errors),
+    ]
+    apart = (one.values - two.values).abs() / 2
+    largest = torch.maximum(one.values.abs(), two.values.abs()).amax(1, keepdim=True)
+    pairs = max(1, (one.n_evals + two.n_evals) // max(2, 2 * (n - 1)))
+    unseen = torch.maximum(apart, 3**0.5 / pairs * largest)
+    joint = (errors[0] ** 2 + errors[1] ** 2).sqrt() / 2
+    return torch.where(both, unseen, joint), both
+
+
+def stack(explanations: Sequence[Explanation]) -> Explanation:
+    """Explanations of different explicands as one, shorter ones padded.
 
     Args:
-        explanations: At least one; same players, outputs, estimand and game.
+        explanations: At least one; of the same outputs, estimand and game.
 
     Returns:
-        Values `(b, n, k)` of all of them in order; diagnostics that every one has are kept.
+        Values `(b, n, k)` of all of them in order, n the largest; of the diagnostics `halves` and
+        `zero_spread`, where every one has them.
+
+    Raises:
+        ValueError: If there are no explanations.
     """
-    first = explanations[0]
+    if not explanations:
+        raise ValueError("explanations is empty; stacking needs one.")
+    if not all(one.exact for one in explanations):
+        explanations = [_as_sampled(one) for one in explanations]
+    first, n = explanations[0], max(one.shape[1] for one in explanations)
 
-    def join(pick: Callable[[Explanation], Tensor | None]) -> Tensor | None:
-        parts = [part for part in map(pick, explanations) if part is not None]
-        return torch.cat(parts) if len(parts) == len(explanations) else None
+    def join(parts: Iterable[Tensor | None], axis: int | None = None) -> Tensor | None:
+        """One tensor of all, or None where one lacks; `axis` is that of the players."""
+        tensors = list(parts)
+        if any(tensor is None for tensor in tensors):
+            return None
+        whole = [tensor for tensor in tensors if tensor is not None]
+        return torch.cat(whole if axis is None else [_padded(t, n, axis) for t in whole])
 
-    common = set.intersection(*(set(one.diagnostics) for one in explanations))
+    masks = [one.player_mask for one in explanations]
+    if any(m is not None for m in masks) or any(one.shape[1] < n for one in explanations):
+        masks = [
+            torch.ones(one.shape[:2], dtype=torch.bool)
+            if one.player_mask is None
+            else one.player_mask
+            for one in explanations
+        ]
     players = first.players
     if first.is_ragged:
         players = [names for one in explanations for names in one.players or ()]
+    values = join((one.values for one in explanations), 1)
+    halves = join((one.diagnostics.get("halves") for one in explanations), 2)
+    silent = join((one.diagnostics.get("zero_spread") for one in explanations), 1)
+    assert values is not None  # every explanation has values
     return Explanation(
-        torch.cat([one.values for one in explanations]),
+        values,
         estimand=first.estimand,
         game=first.game,
         method=first.method,
         exact=all(one.exact for one in explanations),
-        base_values=join(lambda one: one.base_values),
-        std_errors=join(lambda one: one.std_errors),
+        base_values=join(one.base_values for one in explanations),
+        std_errors=join((one.std_errors for one in explanations), 1),
         n_evals=max(one.n_evals for one in explanations),
         players=players,
         outputs=first.outputs,
-        player_mask=join(lambda one: one.player_mask),
+        player_mask=join(masks, 1),
         diagnostics={
-            name: torch.cat([one.diagnostics[name] for one in explanations])
-            for name in sorted(common)
-            if all(len(one.diagnostics[name]) == len(one) for one in explanations)
+            name: tensor
+            for name, tensor in (("halves", halves), ("zero_spread", silent))
+            if tensor is not None
         },
     )
+
+
+def _as_sampled(one: Explanation) -> Explanation:
+    """An exact explanation as a sampled one without noise, to stand among sampled ones."""
+    if not one.exact:
+        return one
+    return dataclasses.replace(
+        one,
+        exact=False,
+        std_errors=torch.zeros_like(one.values),
+        diagnostics={
+            "halves": one.values[:, None].expand(-1, 2, -1, -1),
+            "zero_spread": torch.zeros_like(one.values, dtype=torch.bool),
+        },
+    )
+
+
+def _is_ragged(problem: Problem) -> bool:
+    return getattr(problem.game(), "player_mask", None) is not None
+
+
+def _padded(tensor: Tensor, n: int, axis: int) -> Tensor:
+    shape = list(tensor.shape)
+    shape[axis] = n - shape[axis]
+    return torch.cat([tensor, tensor.new_zeros(shape)], axis) if shape[axis] else tensor
+
+
+def main() -> None:
+    """Command line of a truth worker: `python -m bench.truth plan|run|check|verify`."""
+    import typer
+
+    from bench import truth_jobs
+    from bench.problems.catalogue import named_problem
+
+    app = typer.Typer(help=main.__doc__, no_args_is_help=True, add_completion=False)
+
+    def planned(folder: str) -> Problem:
+        job = shards.open_job(folder)
+        return named_problem(job.config["problem"], b=job.n_items)
+
+    @app.command()
+    def plan(
+        folder: str,
+        problem: str,
+        rows: int = 32,
+        budget: int = 20_000,
+        seed: int = 0,
+        shard_size: int = 16,
+    ) -> None:
+        """Write down what is to be made and say what it will cost."""
+        chosen = named_problem(problem, b=rows)
+        job = truth_jobs.plan_truth(
+            chosen, folder, budget=budget, seed=seed, shard_size=shard_size
+        )
+        typer.echo(shards.estimate(job, truth_jobs.truth_work(job, chosen)))
+
+    @app.command()
+    def run(folder: str) -> None:
+        """Make what is not made yet, as one of torchrun's ranks or alone."""
+        written = truth_jobs.run_truth(planned(folder), folder)
+        typer.echo(f"{len(written)} shards written")
+
+    @app.command()
+    def check(folder: str) -> None:
+        """Declare the truth fit for use, or say what lacks (exit code 3)."""
+        report = truth_jobs.check_truth(folder)
+        typer.echo(report)
+        if not report.complete:
+            raise typer.Exit(3)
+
+    @app.command()
+    def verify(folder: str, row: int | None = None) -> None:
+        """Recompute one explicand and compare."""
+        gap = truth_jobs.verify_truth(planned(folder), folder, row=row)
+        typer.echo(f"verified: largest relative difference {gap:.3g}")
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,9 @@ from typing import Any
 # Public name -> the file that defines it; loaded on first use (PEP 562).
 _HOME: dict[str, str] = {
     "Problem": "problem",
+    "named_problem": "catalogue",
     "own_problem": "own",
+    "problem_names": "catalogue",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

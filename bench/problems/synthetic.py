@@ -140,13 +140,14 @@ def airport(n_players: int = 30, *, b: int = 32, seed: int = 0) -> Problem:
     return _problem(name, b, game, known)
 
 
-def glove(left: int = 8, right: int = 12, *, b: int = 1) -> Problem:
+def glove(left: int = 8, right: int = 12, *, b: int = 1, seed: int = 0) -> Problem:
     """The glove market: a pair of a left and a right glove is worth 1.
 
     Args:
         left: Players who own a left glove.
         right: Players who own a right glove.
         b: Copies of the game, since it has no randomness.
+        seed: Changes nothing; taken because the other games take it.
 
     Returns:
         A skewed problem with known truth, by counting in which share of the orders a player

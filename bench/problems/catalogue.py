@@ -1,0 +1,117 @@
+"""The catalogue: problems by name, ours and those that installed packages add.
+
+`synthetic/...` games have known truth; `<table>/<model>` is a small black box on a table, absent
+players at the baseline; `<table>/<model>/marginal` averages them over 64 training rows instead.
+"""
+
+import dataclasses
+import functools
+import importlib.metadata
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.problems import synthetic
+from bench.problems.models import MODELS, coded, fit_box, reference
+from bench.problems.problem import Problem
+from bench.problems.tabular import TABLES, load, split
+
+ENTRY_POINTS = "harsanyi.problems"
+IMPUTERS = ("baseline", "marginal")
+BACKGROUND = 64
+
+SYNTHETIC: dict[str, Callable[..., Problem]] = {
+    "synthetic/unanimity": synthetic.unanimity_sum,
+    "synthetic/unanimity-64": functools.partial(synthetic.unanimity_sum, 64, n_terms=200),
+    "synthetic/airport": synthetic.airport,
+    "synthetic/glove": synthetic.glove,
+}
+
+
+def problem_names() -> list[str]:
+    """Every name that `named_problem` takes."""
+    return [*SYNTHETIC, *_tabular_names(), *_guests()]
+
+
+def named_problem(name: str, *, b: int = 32) -> Problem:
+    """A problem by name.
+
+    Args:
+        name: One of `problem_names()`; `<table>/<model>` stands for its baseline imputer. An
+            ending such as `@3` is the seed of split, model and choice of rows, 0 without it.
+        b: Explicands, taken from the test rows.
+
+    Returns:
+        The same problem, with the same content hash, for the same arguments.
+
+    Raises:
+        ValueError: If there is no such problem.
+        FileNotFoundError: If the data folder lacks the table.
+    """
+    guests = _guests()
+    if name in guests:
+        return guests[name].load()()
+    plain, _, ending = name.partition("@")
+    seed = int(ending) if ending.isdigit() else 0
+    if plain in SYNTHETIC and (not ending or ending.isdigit()):
+        made = SYNTHETIC[plain](b=b, seed=seed)
+        return dataclasses.replace(made, name=name, content_hash="")
+    words = plain.split("/") if not ending or ending.isdigit() else []
+    if len(words) == 2:
+        words = [*words, "baseline"]
+    if len(words) == 3 and words[0] in TABLES and words[1] in MODELS and words[2] in IMPUTERS:
+        return _tabular(words[0], words[1], words[2], b, seed)
+    raise ValueError(
+        f"problem {name!r} is unknown; choose from {', '.join(SYNTHETIC)}, or TABLE/MODEL or "
+        f"TABLE/MODEL/marginal with a table of {', '.join(TABLES)} and a model of {MODELS}."
+    )
+
+
+def _tabular(table_name: str, kind: str, absence: str, b: int, seed: int) -> Problem:
+    from baselines.game import MaskedGame, from_callable
+    from baselines.imputers import BaselineImputer, MarginalImputer
+
+    table = load(table_name)
+    parts = split(table, seed)
+    box = fit_box(kind, table, parts.train, seed=seed)
+    classify = table.task == "classification"
+    model: Any = from_callable(box, output="logit" if classify else "proba")
+    name = f"{table_name}/{kind}/{absence}" + (f"@{seed}" if seed else "")
+    model.description = f"{table_name} {kind} (seed {seed})"
+    rng = np.random.default_rng(seed)
+    x = torch.from_numpy(coded(table))
+    chosen = np.sort(rng.permutation(parts.test)[:b])
+    background = x[np.sort(rng.permutation(parts.train)[:BACKGROUND])]
+    imputer = (
+        BaselineImputer(reference(table, parts.train))
+        if absence == "baseline"
+        else MarginalImputer(background)
+    )
+    players = tuple(map(str, table.X.columns))
+
+    def game(rows: torch.Tensor) -> MaskedGame:
+        return MaskedGame(model, rows, imputer, players=players)
+
+    return Problem(
+        name=name,
+        x=x[chosen],
+        y=table.y[chosen],
+        game_factory=game,
+        imputer=imputer,
+        players=players,
+        scale="logit" if classify else "value",
+        task=table.task,
+        model=model,
+        background=background,
+    )
+
+
+def _tabular_names() -> Iterator[str]:
+    return (f"{table}/{kind}/{how}" for table in TABLES for kind in MODELS for how in IMPUTERS)
+
+
+def _guests() -> dict[str, importlib.metadata.EntryPoint]:
+    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    return {entry.name: entry for entry in found}

@@ -1,0 +1,188 @@
+"""Laws of the ground truth: right, honest about its noise, and the same bits whoever makes it."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from baselines import shards
+from baselines.exact import exact_shapley
+from bench.problems.catalogue import named_problem
+from bench.problems.problem import Problem
+from bench.problems.synthetic import airport, glove, unanimity_sum
+from bench.truth import ground_truth, merge_halves, row_truth, stack
+from bench.truth_jobs import check_truth, load_truth, plan_truth, run_truth, verify_truth
+
+
+def unknown(problem: Problem) -> Problem:
+    """The problem without its known truth, so that it must be played."""
+    return dataclasses.replace(problem, known=None)
+
+
+@pytest.mark.parametrize(
+    "problem", [unanimity_sum(9, b=3), airport(8, b=3), glove(3, 5)], ids=lambda p: p.name
+)
+def test_known_truth_equals_enumeration(problem) -> None:
+    found = exact_shapley(problem.game())
+    assert ground_truth(problem).values.numpy() == pytest.approx(found.values.numpy(), abs=1e-12)
+
+
+def test_truth_is_enumerated_up_to_sixteen_players_and_sampled_beyond() -> None:
+    assert ground_truth(unknown(unanimity_sum(16, b=1))).exact
+    beyond = ground_truth(unknown(unanimity_sum(17, b=1)), budget=2000)
+    assert not beyond.exact
+    assert beyond.std_errors is not None
+
+
+def test_sampled_truth_is_within_its_standard_errors() -> None:
+    problem = unanimity_sum(20, b=16)
+    found, exact = ground_truth(unknown(problem), budget=8000), ground_truth(problem)
+    seen = ~found.diagnostics["zero_spread"]
+    z = ((found.values - exact.values) / found.std_errors)[seen]
+    assert 0.8 < float(z.square().mean()) < 1.25
+    assert seen.float().mean() > 0.9
+
+
+def test_halves_are_independent_and_average_to_the_truth() -> None:
+    problem = unanimity_sum(20, b=32)
+    found, exact = ground_truth(unknown(problem), budget=4000), ground_truth(problem)
+    halves = found.diagnostics["halves"]
+    assert torch.equal(halves.mean(1), found.values)
+    errors = (halves - exact.values[:, None]).flatten(2)
+    correlation = np.corrcoef(errors[:, 0].flatten(), errors[:, 1].flatten())[0, 1]
+    assert abs(correlation) < 4 / np.sqrt(errors[:, 0].numel())
+
+
+def test_a_truth_without_spread_does_not_claim_certainty() -> None:
+    def additive(x):
+        return unanimity_sum(20, max_order=1, b=len(x)).game_factory(x)
+
+    problem = Problem("additive", torch.arange(2.0)[:, None], None, additive, scale="value")
+    found = ground_truth(problem, budget=2000)
+    assert found.diagnostics["zero_spread"].all()
+    assert (found.std_errors > 0).all()  # pyright: ignore[reportOptionalOperand]
+    assert torch.isfinite(found.std_errors).all()  # pyright: ignore[reportArgumentType]
+
+
+def test_a_row_does_not_depend_on_the_rows_around_it() -> None:
+    problem = unknown(airport(24, b=4))
+    whole = ground_truth(problem, budget=1000)
+    alone = row_truth(problem, 2, budget=1000)
+    assert torch.equal(whole.values[2:3], alone.values)
+
+
+def test_too_small_a_budget_is_refused() -> None:
+    problem = unknown(airport(24, b=1))
+    with pytest.raises(ValueError, match="larger budget"):
+        ground_truth(problem, budget=60)
+
+
+def test_stacking_pads_shorter_explicands() -> None:
+    short, long = (exact_shapley(unanimity_sum(n, b=1).game()) for n in (3, 5))
+    both = stack([short, long])
+    assert both.shape == (2, 5, 1)
+    assert both.player_mask is not None
+    assert both.player_mask.sum(1).tolist() == [3, 5]
+    assert torch.equal(both.values[0, :3], short.values[0])
+    assert (both.values[0, 3:] == 0).all()
+
+
+def test_merging_exact_halves_stays_exact() -> None:
+    one = exact_shapley(unanimity_sum(4, b=1).game())
+    assert merge_halves(one, one).exact
+
+
+def job(folder: Path, b: int = 7, budget: int = 800) -> tuple[Problem, Path]:
+    problem = unknown(airport(20, b=b))
+    plan_truth(problem, folder, budget=budget, shard_size=2)
+    return problem, folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "shards").iterdir())}
+
+
+def test_resumed_and_divided_truth_is_the_same_bits(tmp_path) -> None:
+    problem, whole = job(tmp_path / "whole")
+    run_truth(problem, whole, progress=False)
+    _, torn = job(tmp_path / "torn")
+    run_truth(problem, torn, rank=1, world_size=2, progress=False)
+    files = sorted((torn / "shards").iterdir())
+    files[0].unlink()
+    files[1].write_bytes(files[1].read_bytes()[:100])  # killed while writing, without our rename
+    assert not check_truth(torn).complete
+    run_truth(problem, torn, rank=0, world_size=2, progress=False)
+    assert check_truth(whole).complete
+    assert check_truth(torn).complete
+    assert content(whole) == content(torn)
+    loaded, direct = load_truth(torn), ground_truth(problem, budget=800)
+    assert torch.equal(loaded.values, direct.values)
+    assert torch.equal(loaded.std_errors, direct.std_errors)  # pyright: ignore[reportArgumentType]
+    assert torch.equal(loaded.diagnostics["halves"], direct.diagnostics["halves"])
+
+
+def test_unchecked_truth_cannot_be_loaded(tmp_path) -> None:
+    problem, folder = job(tmp_path)
+    run_truth(problem, folder, progress=False)
+    with pytest.raises(FileNotFoundError, match="check"):
+        load_truth(folder)
+
+
+def test_a_folder_refuses_another_problem_budget_or_seed(tmp_path) -> None:
+    problem, folder = job(tmp_path)
+    with pytest.raises(ValueError, match="budget"):
+        plan_truth(problem, folder, budget=900, shard_size=2)
+    with pytest.raises(ValueError, match="content_hash"):
+        plan_truth(unknown(airport(20, b=7, seed=1)), folder, budget=800, shard_size=2)
+    with pytest.raises(ValueError, match="rows, model or game differ"):
+        run_truth(unknown(airport(20, b=7, seed=1)), folder, progress=False)
+
+
+def test_verify_passes_what_stands_and_finds_what_does_not(tmp_path) -> None:
+    problem, folder = job(tmp_path)
+    run_truth(problem, folder, progress=False)
+    check_truth(folder)
+    assert verify_truth(problem, folder) == 0
+    plan = shards.open_job(folder)
+
+    def tampered(items):
+        from bench.truth_jobs import truth_work
+
+        tensors = truth_work(plan, problem)(items)
+        return {**tensors, "values": tensors["values"] + 0.01}
+
+    for shard in range(plan.n_shards):
+        shards.run_shard(plan, shard, tampered)
+    check_truth(folder)
+    with pytest.raises(ValueError, match="does not verify"):
+        verify_truth(problem, folder, row=3)
+
+
+def test_a_passport_names_all_that_values_depend_on(tmp_path) -> None:
+    _, folder = job(tmp_path)
+    said = json.loads((folder / "manifest.json").read_text())["config"]
+    assert {"content_hash", "game", "seed", "budget", "versions", "scale"} <= set(said)
+
+
+def test_workers_of_the_command_line_make_the_same_truth(tmp_path) -> None:
+    words = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+
+    def worker(*arguments: str, rank: int = 0) -> str:
+        command = [sys.executable, "-m", "bench.truth", *arguments]
+        made = subprocess.run(
+            command, env={**words, "RANK": str(rank)}, capture_output=True, text=True, check=True
+        )
+        return made.stdout
+
+    folder = str(tmp_path)
+    name = "synthetic/airport"
+    worker("plan", folder, name, "--rows", "6", "--shard-size", "2")
+    worker("run", folder, rank=1)  # takes the work of the rank that never came, too
+    assert "complete" in worker("check", folder)
+    assert torch.equal(load_truth(folder).values, ground_truth(named_problem(name, b=6)).values)

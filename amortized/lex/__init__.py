@@ -1,0 +1,1 @@
+"""LEX: selection as statistical inference (Senetaire, Garreau, Frellsen and Mattei, 2023)."""

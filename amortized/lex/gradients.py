@@ -1,0 +1,454 @@
+"""Gradients through z: estimators of d/d logits of E_z log (mean over l of p(y | x, z_l)).
+
+Each returns a loss whose gradient is the estimate, and which also carries the predictor's ordinary
+gradient through the likelihood. What is biased says so.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from amortized.lex.masks import MAX_ENUMERATED, Bernoulli, MaskLaw, uniform
+
+
+class LogLikelihood(Protocol):
+    """log p(y | x, z) of masks, as LEX evaluates it under its imputer."""
+
+    def __call__(self, z: Tensor, relaxed: Tensor | None = None) -> Tensor:
+        """Evaluate masks.
+
+        Args:
+            z: Bool masks `(m, l, b, n)`.
+            relaxed: Masks in [0, 1] of the same shape, through which the answer is then
+                differentiable: inputs are mixed by them instead of chosen by `z`.
+
+        Returns:
+            `(m, l, b)` log-likelihoods, the mean over imputations already inside the logarithm.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one estimate hands to the training loop.
+
+    Args:
+        loss: `(b,)`, to be minimised; its gradient estimates that of minus the bound.
+        bound: `(b,)`, the estimated bound on log p(y | x), detached.
+    """
+
+    loss: Tensor
+    bound: Tensor
+
+
+class Gradient(Protocol):
+    """An estimator of the gradient through z."""
+
+    pathwise: bool
+
+    def __call__(
+        self,
+        law: MaskLaw,
+        logits: Tensor,
+        value: LogLikelihood,
+        m: int,
+        l: int,
+        generator: torch.Generator | None = None,
+        control: Tensor | None = None,
+    ) -> Drawn:
+        """Estimate.
+
+        Args:
+            law: Law of the masks.
+            logits: Selector's logits `(b, n)`.
+            value: log p(y | x, z).
+            m: Draws outside the logarithm, whose mean is taken.
+            l: Draws inside the logarithm.
+            generator: Source of the masks.
+            control: `(b,)` baseline that does not depend on the masks, for estimators that take
+                one.
+
+        Returns:
+            Loss and bound, `(b,)` each.
+        """
+        ...
+
+
+def log_mean_exp(values: Tensor, dim: int) -> Tensor:
+    """log of the mean of exp(values): the mean is over probabilities, never over their logs.
+
+    Args:
+        values: Log-probabilities.
+        dim: Axis to average over.
+
+    Returns:
+        `values` without that axis.
+    """
+    return torch.logsumexp(values, dim) - math.log(values.shape[dim])
+
+
+@dataclass(frozen=True)
+class Enumeration:
+    """The exact gradient, from every combination of masks. Unbiased, no variance, `q**l` masks."""
+
+    pathwise = False
+
+    def __call__(
+        self,
+        law: MaskLaw,
+        logits: Tensor,
+        value: LogLikelihood,
+        m: int,
+        l: int,
+        generator: torch.Generator | None = None,
+        control: Tensor | None = None,
+    ) -> Drawn:
+        """Loss and bound `(b,)`; `m`, the generator and `control` change nothing.
+
+        Raises:
+            ValueError: If there are too many combinations to list.
+        """
+        support = law.support(logits.shape[-1]).to(logits.device)
+        if len(support) ** l > MAX_ENUMERATED:
+            raise ValueError(
+                f"{len(support)} masks taken {l} at a time are more than {MAX_ENUMERATED:,} "
+                "combinations; use l=1 or another gradient."
+            )
+        z = support[:, None, None].expand(-1, 1, len(logits), -1)  # (q, 1, b, n)
+        w, log_p = value(z)[:, 0], law.log_prob(logits, z)[:, 0]  # (q, b)
+        picks = torch.cartesian_prod(*[torch.arange(len(support), device=logits.device)] * l)
+        picks = picks.reshape(-1, l)
+        bound = log_mean_exp(w[picks], 1)
+        loss = -(log_p[picks].sum(1).exp() * bound).sum(0)
+        return Drawn(loss, -loss.detach())
+
+
+@dataclass(frozen=True)
+class Reinforce:
+    """The score-function gradient. Unbiased; its variance depends on the baseline.
+
+    Args:
+        baseline: `"leave-one-out"` (the other outer draws' mean; needs m >= 2), `"network"` (the
+            `control` of a full-input predictor, as INVASE has it) or `"none"`.
+
+    Raises:
+        ValueError: If the baseline is unknown.
+
+    Source: Williams (1992); leave-one-out, Kool, van Hoof and Welling (2019); network baseline,
+        Yoon et al. (2019).
+    """
+
+    baseline: str = "leave-one-out"
+    pathwise = False
+
+    def __post_init__(self) -> None:
+        if self.baseline not in ("leave-one-out", "network", "none"):
+            raise ValueError(
+                f"baseline={self.baseline!r}; use 'leave-one-out', 'network' or 'none'."
+            )
+
+    def __call__(
+        self,
+        law: MaskLaw,
+        logits: Tensor,
+        value: LogLikelihood,
+        m: int,
+        l: int,
+        generator: torch.Generator | None = None,
+        control: Tensor | None = None,
+    ) -> Drawn:
+        """Loss and bound `(b,)`.
+
+        Raises:
+            ValueError: If leave-one-out has a single draw, or the network's control is missing.
+        """
+        z = law.hard(logits, law.noise(logits, m, l, generator))
+        reward = log_mean_exp(value(z), 1)  # (m, b)
+        fixed = reward.detach()
+        if self.baseline == "leave-one-out":
+            if m < 2:
+                raise ValueError(f"leave-one-out needs m >= 2 outer draws, not m={m}.")
+            fixed = (fixed - fixed.mean(0)) * (m / (m - 1))
+        elif self.baseline == "network":
+            if control is None:
+                raise ValueError("baseline='network' needs a control: a predictor on full inputs.")
+            fixed = fixed - control.detach()
+        score = law.log_prob(logits, z).sum(1)
+        return Drawn(-(fixed * score + reward).mean(0), reward.detach().mean(0))
+
+
+@dataclass(frozen=True)
+class Vimco:
+    """The score-function gradient of the l-draw bound with a baseline for each draw. Unbiased.
+
+    Source: Mnih and Rezende (2016): a draw's log-likelihood is replaced by the mean of the others'.
+    """
+
+    pathwise = False
+
+    def __call__(
+        self,
+        law: MaskLaw,
+        logits: Tensor,
+        value: LogLikelihood,
+        m: int,
+        l: int,
+        generator: torch.Generator | None = None,
+        control: Tensor | None = None,
+    ) -> Drawn:
+        """Loss and bound `(b,)`.
+
+        Raises:
+            ValueError: If there is a single inner draw.
+        """
+        if l < 2:
+            raise ValueError(f"Vimco needs l >= 2 inner draws, not l={l}; use Reinforce.")
+        z = law.hard(logits, law.noise(logits, m, l, generator))
+        w = value(z)  # (m, l, b)
+        bound = log_mean_exp(w, 1)
+        fixed = w.detach()
+        others = (fixed.sum(1, keepdim=True) - fixed) / (l - 1)
+        diagonal = torch.eye(l, dtype=torch.bool, device=w.device)[:, :, None]
+        replaced = torch.where(diagonal, others[:, :, None], fixed[:, None])  # (m, l, l', b)
+        advantage = bound.detach()[:, None] - log_mean_exp(replaced, 2)
+        score = (advantage * law.log_prob(logits, z)).sum(1)
+        return Drawn(-(score + bound).mean(0), bound.detach().mean(0))
+
+
+@dataclass(frozen=True)
+class Rebar:
+    """Score function with a concrete relaxation as control variate. Unbiased for Bernoulli masks.
+
+    Args:
+        temperature: Of the relaxation.
+        coefficient: Weight of the control variate; unbiased at any.
+
+    Raises:
+        ValueError: If the temperature is not positive.
+
+    Source: Tucker et al. (2017), eq. 6, with the conditional draw of its appendix.
+    """
+
+    temperature: float = 0.5
+    coefficient: float = 1.0
+    pathwise = True
+
+    def __post_init__(self) -> None:
+        _positive_temperature(self.temperature)
+
+    def __call__(
+        self,
+        law: MaskLaw,
+        logits: Tensor,
+        value: LogLikelihood,
+        m: int,
+        l: int,
+        generator: torch.Generator | None = None,
+        control: Tensor | None = None,
+    ) -> Drawn:
+        """Loss and bound `(b,)`.
+
+        Raises:
+            TypeError: If the masks are not independent Bernoulli.
+        """
+        if not isinstance(law, Bernoulli):
+            raise TypeError(
+                f"Rebar redraws noise given a Bernoulli mask; {law} has another law. Use "
+                "Pathwise or Reinforce."
+            )
+        noise = law.noise(logits, m, l, generator)
+        z = law.hard(logits, noise)
+        fresh = uniform(logits, tuple(noise.shape), generator)
+        redrawn = law.redraw(logits, z, fresh)
+        soft = law.relaxed(logits, noise, self.temperature)
+        soft_given_z = law.relaxed(logits, redrawn, self.temperature)
+        reward = log_mean_exp(value(z), 1)
+        relaxed = log_mean_exp(value(soft > 0.5, soft), 1)
+        given_z = log_mean_exp(value(soft_given_z > 0.5, soft_given_z), 1)
+        score = law.log_prob(logits, z).sum(1)
+        c = self.coefficient
+        advantage = (reward - c * given_z).detach()
+        return Drawn(
+            -(advantage * score + reward + c * _path(relaxed - given_z)).mean(0),
+            reward.detach().mean(0),
+        )
+
+
+@dataclass(frozen=True)
+class Pathwise:
+    """Ordinary gradients through relaxed masks. Biased; the bias shrinks with the temperature.
+
+    Args:
+        temperature: Of the relaxation.
+        straight_through: Evaluate hard masks and differentiate as if they were relaxed.
+
+    Raises:
+        ValueError: If the temperature is not positive.
+
+    Source: Maddison et al. (2017); Jang et al. (2017); straight-through, Bengio et al. (2013).
+    """
+
+    temperature: float = 0.3
+    straight_through: bool = False
+    pathwise = True
+
+    def __post_init__(self) -> None:
+        _positive_temperature(self.temperature)
+
+    def __call__(
+        self,
+        law: MaskLaw,
+        logits: Tensor,
+        value: LogLikelihood,
+        m: int,
+        l: int,
+        generator: torch.Generator | None = None,
+        control: Tensor | None = None,
+    ) -> Drawn:
+        """Loss and bound `(b,)`; the bound is that of the masks it evaluated."""
+        noise = law.noise(logits, m, l, generator)
+        soft = law.relaxed(logits, noise, self.temperature)
+        z = law.hard(logits, noise)
+        if self.straight_through:
+            soft = z.to(soft) + (soft - soft.detach())
+        bound = log_mean_exp(value(z, soft), 1).mean(0)
+        return Drawn(-bound, bound.detach())
+
+
+@dataclass(frozen=True)
+class Imle:
+    """Implicit differentiation: the mask moved by a step against the loss. Biased.
+
+    Args:
+        strength: Length of the step, lambda in the paper.
+
+    Raises:
+        ValueError: If the strength is not positive.
+
+    Source: Niepert, Minervini and Franceschi (2021), perturb-and-MAP with the same noise twice.
+    """
+
+    strength: float = 10.0
+    pathwise = True
+
+    def __post_init__(self) -> None:
+        if not self.strength > 0:
+            raise ValueError(f"strength={self.strength}; it must be positive.")
+
+    def __call__(
+        self,
+        law: MaskLaw,
+        logits: Tensor,
+        value: LogLikelihood,
+        m: int,
+        l: int,
+        generator: torch.Generator | None = None,
+        control: Tensor | None = None,
+    ) -> Drawn:
+        """Loss and bound `(b,)`."""
+        noise = law.noise(logits, m, l, generator)
+        z = law.hard(logits, noise)
+        moved = _Moved.apply(logits, noise, law, self.strength)
+        bound = log_mean_exp(value(z, moved), 1).mean(0)
+        return Drawn(-bound, bound.detach())
+
+
+class _Moved(torch.autograd.Function):
+    """Hard masks forward; backward, (mask - mask of logits moved against the gradient) / step."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, noise: Tensor, law: MaskLaw, strength: float) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(logits, noise)
+        ctx.law, ctx.strength = law, strength
+        return law.hard(logits, noise).to(logits.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401
+        logits, noise = ctx.saved_tensors
+        slope = grad[0]  # (m, l, b, n)
+        m, l = slope.shape[:2]
+        # each draw moves its own logits: fold the draws into the batch, one draw a row
+        alone = rearrange(logits - ctx.strength * slope, "m l b n -> (m l b) n")
+        folded = rearrange(noise, "m l b ... -> 1 1 (m l b) ...")
+        moved = ctx.law.hard(alone, folded)[0, 0]
+        moved = rearrange(moved, "(m l b) n -> m l b n", m=m, l=l).to(slope)
+        here = ctx.law.hard(logits, noise).to(slope)
+        return ((here - moved) / ctx.strength).sum((0, 1)), None, None, None
+
+
+def _path(difference: Tensor) -> Tensor:
+    """Zero in value, the difference in gradient: control variates must not shift the loss."""
+    return difference - difference.detach()
+
+
+def _positive_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature}; it must be positive.")
+
+
+GRADIENTS: dict[str, Callable[..., Gradient]] = {
+    "enumeration": Enumeration,
+    "reinforce": Reinforce,
+    "vimco": Vimco,
+    "rebar": Rebar,
+    "pathwise": Pathwise,
+    "imle": Imle,
+}
+
+
+def gradient_config(gradient: Gradient) -> dict[str, Any]:
+    """Name and settings of a gradient estimator, as saved in a config.
+
+    Args:
+        gradient: One of this file's estimators.
+
+    Returns:
+        A dict of plain values that `make_gradient` reads back.
+
+    Raises:
+        TypeError: If the estimator is not of this file.
+    """
+    for name, kind in GRADIENTS.items():
+        if type(gradient) is kind:
+            return {"name": name, **asdict(gradient)}  # pyright: ignore[reportArgumentType]
+    raise TypeError(f"{gradient!r} cannot be saved; use one of {tuple(GRADIENTS)}.")
+
+
+def make_gradient(name: str, **settings: Any) -> Gradient:  # noqa: ANN401 - the estimator's own
+    """The gradient estimator of a name.
+
+    Args:
+        name: One of `GRADIENTS`.
+        **settings: Its settings.
+
+    Returns:
+        An estimator.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if name not in GRADIENTS:
+        raise ValueError(f"gradient={name!r} is unknown; use one of {tuple(GRADIENTS)}.")
+    return GRADIENTS[name](**settings)
+
+
+__all__ = [
+    "GRADIENTS",
+    "Drawn",
+    "Enumeration",
+    "Gradient",
+    "Imle",
+    "LogLikelihood",
+    "Pathwise",
+    "Rebar",
+    "Reinforce",
+    "Vimco",
+    "gradient_config",
+    "log_mean_exp",
+    "make_gradient",
+]

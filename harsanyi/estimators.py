@@ -175,23 +175,22 @@ class _HarsanyiEstimator(BaseEstimator):
 
     def _fit(
         self,
-        X: Any,  # noqa: ANN401
+        frame: Any,  # noqa: ANN401 - a pandas frame
         targets: np.ndarray,
         weight: np.ndarray,
         n_outputs: int,
         strata: np.ndarray | None,
         outputs: list[str],
     ) -> None:
-        """Grow a net on encoded rows; `X` has been checked against `targets`."""
+        """Grow a net on the rows of a frame that has been checked against `targets`."""
         from harsanyi.recipe import grow
 
-        frame = as_frame(self, X, reset=True)
         self.columns_ = learn_columns(frame)
         self.players_ = [column.name for column in self.columns_]
         rows = encode_frame(frame, self.columns_)
         kept = weight > 0
         if not kept.any():
-            raise ValueError("sample_weight has no positive entry; at least one row must count.")
+            raise ValueError("every weight in sample_weight is zero; at least one row must count.")
         rows, targets, weight = rows[kept], targets[kept], weight[kept]
         baseline = baseline_row(self.baseline, rows, weight, self.columns_)
         table = Table(
@@ -345,6 +344,7 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
         Raises:
             ValueError: If lengths differ, there is one class only, or a value cannot be used.
         """
+        frame = as_frame(self, X, reset=True)
         classes, codes = class_codes(self, X, y, teacher)
         probabilities = None
         if teacher is not None:
@@ -352,7 +352,7 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
         self.classes_ = classes
         weight = row_weights(sample_weight, X, self.class_weight, y)
         self._fit(
-            X,
+            frame,
             codes if probabilities is None else probabilities,
             weight,
             1 if len(classes) == 2 else len(classes),
@@ -424,6 +424,7 @@ class HarsanyiRegressor(RegressorMixin, _HarsanyiEstimator):
         from harsanyi.rows import numeric_targets
         from harsanyi.teachers import numeric_report, predictions
 
+        frame = as_frame(self, X, reset=True)
         truth = None if y is None and teacher is not None else numeric_targets(self, X, y)
         targets = truth if teacher is None else predictions(teacher, X)
         assert targets is not None  # one of the two was given, or numeric_targets raised
@@ -431,7 +432,7 @@ class HarsanyiRegressor(RegressorMixin, _HarsanyiEstimator):
         total = max(weight.sum(), np.finfo(float).tiny)
         centre = float((targets * weight).sum() / total)
         scale = float(np.sqrt((np.square(targets - centre) * weight).sum() / total)) or 1.0
-        self._fit(X, (targets[:, None] - centre) / scale, weight, 1, None, ["y"])
+        self._fit(frame, (targets[:, None] - centre) / scale, weight, 1, None, ["y"])
         with torch.no_grad():  # back to units of the target
             self.net_.mixture.mul_(scale)
             self.net_.bias.mul_(scale).add_(centre)

@@ -36,7 +36,7 @@ class _HarsanyiEstimator(BaseEstimator):
     def __init__(
         self,
         *,
-        preset: Literal["chen2023"] | None = None,
+        preset: Literal["chen2023", "chen2023-released"] | None = None,
         parts: Sequence[str] | None = None,
         bags: int | None = None,
         absence: Absence = "mask",
@@ -183,8 +183,6 @@ class _HarsanyiEstimator(BaseEstimator):
         outputs: list[str],
     ) -> None:
         """Grow a net on the rows of a frame that has been checked against `targets`."""
-        from harsanyi.recipe import grow
-
         self.columns_ = learn_columns(frame)
         self.players_ = [column.name for column in self.columns_]
         rows = encode_frame(frame, self.columns_)
@@ -207,27 +205,35 @@ class _HarsanyiEstimator(BaseEstimator):
         train, validation = split_rows(
             len(rows), self.validation_fraction, None if strata is None else strata[kept], key
         )
-        self.net_ = grow(
-            table.rows(train),
-            table.rows(validation),
-            parts=None if self.parts is None else tuple(self.parts),
-            bags=self.bags,
-            schedule=Schedule(
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                coalition_weight=self.coalition_weight,
-                patience=self.patience,
-            ),
-            dtype=_torch_dtype(self.dtype),
-            key=key,
-            checkpoint_dir=self.checkpoint_dir,
-            progress=self.progress,
-        )
+        self.net_ = self._grow(table.rows(train), table.rows(validation), key)
         self.net_.config.outputs = outputs
         self._adopt_baseline()
         self.measures_ = measure(self.net_, table.rows(validation), key=key)
+
+    def _grow(self, train: Table, validation: Table, key: int) -> HarsanyiNet:
+        schedule = Schedule(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            coalition_weight=self.coalition_weight,
+            patience=self.patience,
+        )
+        options = {
+            "schedule": schedule,
+            "dtype": _torch_dtype(self.dtype),
+            "key": key,
+            "checkpoint_dir": self.checkpoint_dir,
+            "progress": self.progress,
+        }
+        if self.preset is not None:
+            from harsanyi.presets import grow_published
+
+            return grow_published(train, validation, self.preset, **options)
+        from harsanyi.recipe import grow
+
+        parts = None if self.parts is None else tuple(self.parts)
+        return grow(train, validation, parts=parts, bags=self.bags, **options)
 
     def _adopt_baseline(self) -> None:
         self.baseline_ = raw_row(self.net_.baseline.numpy(), self.columns_)
@@ -241,7 +247,8 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
     a column's mode, `absence="baseline"` would give that column a value of zero in all of them.
 
     Args:
-        preset: "chen2023" for the published Harsanyi-MLP; None for the recipe for tables.
+        preset: "chen2023" for the published Harsanyi-MLP with its blocks alive, "chen2023-released" for it as published, dead
+            blocks included; None for the recipe for tables.
         parts: Kinds of parts to use, such as ("gated", "trees"); the recipe's choice when None.
         bags: Bags per part; the recipe's choice when None.
         absence: "mask", "baseline" (absent, too, when a cell equals `baseline_`) or "marginal" (averaged over
@@ -280,7 +287,7 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
     def __init__(
         self,
         *,
-        preset: Literal["chen2023"] | None = None,
+        preset: Literal["chen2023", "chen2023-released"] | None = None,
         parts: Sequence[str] | None = None,
         bags: int | None = None,
         absence: Absence = "mask",

@@ -73,6 +73,7 @@ def fit_net(
     validation: Table | None = None,
     schedule: Schedule | None = None,
     *,
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
     key: int = 0,
     checkpoint_dir: str | PathLike[str] | None = None,
     progress: bool = False,
@@ -86,6 +87,7 @@ def fit_net(
         validation: Rows that choose the epoch, under the same loss with fixed coalitions; None keeps the
             last epoch.
         schedule: How long and how hard; the defaults of `Schedule` when None.
+        optimizer: Makes an optimizer of constant rate; AdamW along a cosine when None.
         key: Key of every random choice.
         checkpoint_dir: Folder that a killed run continues from.
         progress: Show a bar.
@@ -111,8 +113,9 @@ def fit_net(
         batch_size=min(schedule.batch_size, max(16, len(train) // 4)),
         validate=None if validation is None else validator(validation, loss),
         patience=None if validation is None else schedule.patience,
-        optimizer=AdamW(lr=schedule.learning_rate, weight_decay=schedule.weight_decay),
-        schedule=WarmupCosine(warmup=0.1),
+        optimizer=optimizer
+        or AdamW(lr=schedule.learning_rate, weight_decay=schedule.weight_decay),
+        schedule=WarmupCosine(warmup=0.1) if optimizer is None else None,
         max_grad_norm=5.0,
         key=key,
         config={
@@ -122,6 +125,7 @@ def fit_net(
             "validation": None if validation is None else content_hash(validation.x, validation.y),
         },
         checkpoint_dir=checkpoint_dir,
+        checkpoint_seconds=2.0,  # nets of tables are small: saving costs milliseconds
         progress=progress,
         description=description,
     )

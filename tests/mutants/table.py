@@ -1,0 +1,201 @@
+"""The table of planted bugs. A row that no longer fits its file fails a fast test, by name."""
+
+from tests.mutants.runner import Mutant
+
+MUTANTS = (
+    # What is exact
+    Mutant(
+        bug="the Shapley weight of a stranger has the wrong sign",
+        file="baselines/exact.py",
+        source="-apart.to(coalitions.device)",
+        replacement="apart.to(coalitions.device)",
+        test="test_exact.py::test_a_unanimity_game_shares_its_worth_among_the_needed_players",
+    ),
+    Mutant(
+        bug="the factorial of a member is off by one",
+        file="baselines/exact.py",
+        source="1 / (s * comb(n, s)) for s",
+        replacement="1 / (s * comb(n, s - 1)) for s",
+        test="test_exact.py::test_enumeration_equals_the_mean_over_all_orders",
+    ),
+    Mutant(
+        bug="only the last chunk of coalitions counts",
+        file="baselines/exact.py",
+        source="values = part if values is None else values + part",
+        replacement="values = part",
+        test="test_exact.py::test_the_answer_does_not_depend_on_the_chunk",
+    ),
+    # Masks and games
+    Mutant(
+        bug="players are indexed from the other end",
+        file="baselines/coalitions.py",
+        source="(powers << torch.arange(n_players, device=powers.device))",
+        replacement="(powers << torch.arange(n_players, device=powers.device).flip(0))",
+        test="test_game.py::test_a_table_game_answers_from_its_table",
+    ),
+    Mutant(
+        bug="every block of a stream draws the same numbers",
+        file="baselines/coalitions.py",
+        source="counter=[0, 0, block, purpose]",
+        replacement="counter=[0, 0, 0, purpose]",
+        test="test_coalitions.py::test_streams_depend_on_key_and_block_alone",
+    ),
+    Mutant(
+        bug="a prefix holds one player too many",
+        file="baselines/coalitions.py",
+        source="return place[:, None, :] < torch.arange",
+        replacement="return place[:, None, :] <= torch.arange",
+        test="test_coalitions.py::test_prefixes_grow_by_the_next_player_of_the_order",
+    ),
+    Mutant(
+        bug="present and absent are swapped in the imputer",
+        file="baselines/imputers.py",
+        source="return torch.where(present, x[:, None], baseline)[:, :, None]",
+        replacement="return torch.where(present, baseline, x[:, None])[:, :, None]",
+        test="test_game.py::test_the_baseline_game_is_the_model_on_spliced_rows",
+    ),
+    Mutant(
+        bug="the weights of the background are ignored",
+        file="baselines/game.py",
+        source='weights = getattr(self.imputer, "weights", None)',
+        replacement="weights = None",
+        test="test_game.py::test_the_marginal_game_is_the_weighted_mean_over_the_background",
+    ),
+    Mutant(
+        bug="imputations are not counted as evaluations",
+        file="baselines/game.py",
+        source="self.n_evals += b * m * r",
+        replacement="self.n_evals += b * m",
+        test="test_game.py::test_values_and_counts_do_not_depend_on_max_rows",
+    ),
+    Mutant(
+        bug="all explicands get the masks of the first",
+        file="baselines/game.py",
+        source="return coalitions if len(coalitions) == 1 else coalitions[top:stop]",
+        replacement="return coalitions[:1]",
+        test="test_game.py::test_masks_of_each_explicand_equal_shared_masks",
+    ),
+    Mutant(
+        bug="the classes are saved in reverse",
+        file="baselines/explanation.py",
+        source='"outputs": None if self.outputs is None else _plain(self.outputs),',
+        replacement='"outputs": None if self.outputs is None else _plain(self.outputs)[::-1],',
+        test="test_explanation.py::test_a_saved_explanation_is_read_back_bit_for_bit",
+    ),
+    # Sampling
+    Mutant(
+        bug="a standard error is a standard deviation",
+        file="baselines/sampling.py",
+        source="errors = spread / self.count**0.5",
+        replacement="errors = spread",
+        test="test_estimators.py::test_standard_errors_are_the_spread_of_pair_means",
+    ),
+    Mutant(
+        bug="no spread is taken for certainty",
+        file="baselines/sampling.py",
+        source="return torch.where(still, torch.inf, errors), still",
+        replacement="return errors, still",
+        test="test_estimators.py::test_a_zero_spread_is_reported_as_unknown",
+    ),
+    Mutant(
+        bug="the reverse order is not the complement",
+        file="baselines/sampling.py",
+        source="return torch.stack([inner, ~inner], 2)",
+        replacement="return torch.stack([inner, ~inner.flip(1)], 2)",
+        test="test_estimators.py::test_a_pair_of_orders_is_exact_for_games_of_pairs",
+    ),
+    # The judge
+    Mutant(
+        bug="the truth's noise is added to the error",
+        file="bench/metrics.py",
+        source="return _player_mean(gap**2 - _variance(truth), truth)",
+        replacement="return _player_mean(gap**2 + _variance(truth), truth)",
+        test="test_metrics.py::test_squared_error_is_unbiased_under_truth_noise_as_large_as_the_error",
+    ),
+    Mutant(
+        bug="signs are compared without their sign",
+        file="bench/metrics.py",
+        source="np.sign(_array(explanation.values)) != np.sign(values)",
+        replacement="np.sign(np.abs(_array(explanation.values))) != np.sign(np.abs(values))",
+        test="test_metrics.py::test_a_wrong_sign_is_caught",
+    ),
+    Mutant(
+        bug="padding counts as a player",
+        file="bench/metrics.py",
+        source="return explanation.player_mask.detach().cpu().numpy()",
+        replacement="return np.ones(explanation.shape[:2], dtype=bool)",
+        test="test_metrics.py::test_padding_changes_no_metric",
+    ),
+    # Long jobs
+    Mutant(
+        bug="a checksum is written and never read",
+        file="baselines/shards.py",
+        source='if about.get("content") != content_hash(tensors):',
+        replacement='if "content" not in about:',
+        test="test_shards.py::test_a_damaged_shard_is_found_and_done_again",
+    ),
+    Mutant(
+        bug="a shard of another configuration is accepted",
+        file="baselines/shards.py",
+        source="return content_hash(FORMAT, self.config, self.n_items,",
+        replacement="return content_hash(FORMAT, self.n_items,",
+        test="test_shards.py::test_a_shard_of_another_job_is_found",
+    ),
+    Mutant(
+        bug="a full disk leaves a torn file behind",
+        file="baselines/shards.py",
+        source="temporary = target.with_name(",
+        replacement="temporary = target; target.unlink(missing_ok=True); str(",
+        test="test_shards.py::test_a_full_disk_leaves_the_old_file_and_no_other",
+    ),
+    Mutant(
+        bug="success outlives a change of the shards",
+        file="baselines/shards.py",
+        source="    _success(plan).unlink(missing_ok=True)\n    atomic_write(plan.path(shard)",
+        replacement="    atomic_write(plan.path(shard)",
+        test="test_shards.py::test_only_a_check_declares_success_and_a_failed_one_takes_it_back",
+    ),
+    # Training
+    Mutant(
+        bug="every epoch takes the rows in the same order",
+        file="baselines/training.py",
+        source='_seed(self.key, "order", self.history.epochs)',
+        replacement='_seed(self.key, "order")',
+        test="test_training.py::test_every_row_is_seen_once_an_epoch_in_a_new_order",
+    ),
+    Mutant(
+        bug="the best weights are a view of the running ones",
+        file="baselines/training.py",
+        source="{k: v.detach().clone() for k, v in self.module.state_dict().items()}",
+        replacement="{k: v.detach() for k, v in self.module.state_dict().items()}",
+        test="test_training.py::test_the_best_weights_stay",
+    ),
+    Mutant(
+        bug="a resumed run starts its epoch again",
+        file="baselines/training.py",
+        source='self.batch, self.total = state["batch"], state["total"]',
+        replacement='self.batch, self.total = 0, state["total"]',
+        test="test_training.py::test_a_run_stopped_at_any_step_resumes_to_the_same_bits",
+    ),
+    Mutant(
+        bug="the optimizer forgets its state on resuming",
+        file="baselines/checkpoints.py",
+        source="state.setdefault(int(position), {})[what] = value",
+        replacement="state.setdefault(int(position), {})[what] = value * 0",
+        test="test_training.py::test_any_optimizer_resumes_to_the_same_bits",
+    ),
+    Mutant(
+        bug="dropout draws from the global stream",
+        file="baselines/training.py",
+        source="        _seed_device(self.device, seed)  # dropout",
+        replacement="        # dropout",
+        test="test_training.py::test_no_global_generator_is_read_or_moved",
+    ),
+    Mutant(
+        bug="a checkpoint of other data is continued",
+        file="baselines/training.py",
+        source='differs += ["data"] if there["data"] != wanted["data"] else []',
+        replacement="differs += []",
+        test="test_training.py::test_a_checkpoint_of_another_run_is_refused_by_name",
+    ),
+)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.explanation import Explanation
 from baselines.shards import atomic_write
-from bench.pictures import Picture, in_words, pareto, picture
+from bench.pictures import Picture, cost_of, in_words, pareto, picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,13 +50,21 @@ class Table:
 
     def rich(self) -> "RichTable":
         """The table for a terminal; names are words there, never markup."""
+        from rich import box
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        drawn = RichTable(title=Text(self.title), caption=Text(self.note) if self.note else None)
+        drawn = RichTable(
+            title=Text(self.title, style="bold"),
+            caption=Text(self.note) if self.note else None,
+            title_justify="left",
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
         for i, (heading, _) in enumerate(self.columns):
             numeric = any(isinstance(row[i].sort, float) for row in self.rows)
-            drawn.add_column(Text(heading), justify="right" if numeric else "left")
+            drawn.add_column(Text(heading), justify="right" if numeric else "left", no_wrap=True)
         for row in self.rows:
             drawn.add_row(*(Text(cell.text) for cell in row))
         return drawn
@@ -164,9 +172,9 @@ def leaderboard_section(board: "pd.DataFrame") -> Section:
     """The leaderboard and, where costs were counted, the picture of error against cost."""
     pictures = []
     records = board.to_dict("records")
-    if any(math.isfinite(row["nrmse"]) and row["evals"] > 0 for row in records):
+    if any(math.isfinite(row["nrmse"]) and cost_of(row) > 0 for row in records):
         alt = "Error against model evaluations: " + "; ".join(
-            f"{row['method']}: error {row['nrmse']:.3g} at {row['evals']:.0f} evaluations"
+            f"{row['method']}: error {row['nrmse']:.3g} at {cost_of(row):.0f} evaluations"
             for row in records
         )
         caption = "Further left is cheaper, further down is more accurate. Both axes logarithmic."
@@ -192,26 +200,29 @@ def leaderboard_table(board: "pd.DataFrame") -> Table:
     columns = [
         *([("problem", "data and model that are explained")] if several else []),
         ("contender", "method, and its budget where it has one"),
-        ("explains", "own: the model explains itself; box: a method explains a given model"),
+        ("of", "own: the model explains itself; box: a method explains a given model"),
         ("error", "root of squared error over squared true values, 0 is perfect"),
-        ("95 % interval", "of the error, over explained rows"),
-        ("rank agreement", "Spearman correlation with the true values, 1 is perfect"),
-        ("evaluations", "coalitions asked per explained row, counted where they are asked"),
-        ("ms per row", "wall-clock time to explain one row"),
+        ("95 % int.", "95 % interval of the error, over explained rows"),
+        ("rank", "rank agreement: Spearman correlation with the true values, 1 is perfect"),
+        (
+            "evaluations",
+            "coalitions per explained row, counted where they are asked, else as stated",
+        ),
+        ("ms/row", "wall-clock time to explain one row"),
     ]
     rows = []
     for row in records:
         low, high = (math.sqrt(max(row[f"relative_error_{end}"], 0.0)) for end in ("lo", "hi"))
-        interval = f"{_short(low)} to {_short(high)}" if math.isfinite(high) else MISSING
+        interval = f"{_short(low)}…{_short(high)}" if math.isfinite(high) else MISSING
         rows.append(
             [
                 *([Cell(row["problem"], row["problem"])] if several else []),
                 Cell(row["method"], row["method"]),
                 Cell(row["explains"], row["explains"]),
-                Cell(_short(row["nrmse"]) + (" *" if row["at_floor"] else ""), row["nrmse"]),
+                Cell(_short(row["nrmse"]) + ("*" if row["at_floor"] else ""), row["nrmse"]),
                 Cell(interval, high),
                 Cell(_fixed(row["spearman"], 4), row["spearman"]),
-                Cell(_count(row["evals"]), row["evals"]),
+                Cell(_evaluations(row), cost_of(row)),
                 Cell(_short(1000 * row["seconds"]), 1000 * row["seconds"]),
             ]
         )
@@ -223,6 +234,8 @@ def leaderboard_table(board: "pd.DataFrame") -> Table:
     note = f"Truth: {', '.join(sorted(truths))}." if truths else "No truth was given."
     if any(row["at_floor"] for row in records):
         note += " * not clearly above the noise of the truth, so not told apart from 0."
+    if any(not math.isfinite(row["evals"]) and row["evals_claimed"] for row in records):
+        note += " † as the model states it, in passes of its own."
     return Table("Leaderboard", columns, rows, note)
 
 
@@ -243,13 +256,13 @@ def accuracy_table(accuracy: "pd.DataFrame") -> Table:
         (metric, "on the test rows"),
         ("95 % interval", "over test rows, by bootstrap"),
         ("half masked", f"{metric} with a random half of the players absent"),
-        ("seconds to fit", "wall clock"),
+        ("fit s", "wall clock"),
     ]
     rows = [
         [
             Cell(row["model"], row["model"]),
             Cell(show(row["score"]), row["score"]),
-            Cell(f"{show(row['score_lo'])} to {show(row['score_hi'])}", row["score_lo"]),
+            Cell(f"{show(row['score_lo'])}…{show(row['score_hi'])}", row["score_lo"]),
             Cell(show(row["masked_score"]), row["masked_score"]),
             Cell(_fixed(row["fit_seconds"], 1), row["fit_seconds"]),
         ]
@@ -374,7 +387,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _short(value: float) -> str:
-    return MISSING if not math.isfinite(value) else f"{value:.2g}"
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.2g}"
 
 
 def _fixed(value: float, digits: int) -> str:
@@ -382,7 +397,12 @@ def _fixed(value: float, digits: int) -> str:
 
 
 def _percent(value: float) -> str:
-    return MISSING if not math.isfinite(value) else f"{100 * value:.1f} %"
+    return MISSING if not math.isfinite(value) else f"{100 * value:.1f}%"
+
+
+def _evaluations(row: Mapping[str, Any]) -> str:
+    counted = math.isfinite(row["evals"])
+    return _count(cost_of(row)) + ("" if counted or not row["evals_claimed"] else "†")
 
 
 def _count(value: float) -> str:

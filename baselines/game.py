@@ -179,7 +179,7 @@ class MaskedGame:
         self.x = x
         self.imputer = imputer
         self.max_rows = max_rows or max(1, min(65_536, ROW_BUDGET // n_features))
-        self.membership, names = _membership(groups, tuple(x.shape[1:]))
+        self.membership, names = group_players(groups, tuple(x.shape[1:]))
         self.players = players if players is not None else names
         if self.players is not None and len(self.players) != self.n_players:
             raise ValueError(f"players names {len(self.players)}; the game has {self.n_players}.")
@@ -392,7 +392,7 @@ def _answer(f: Any, output: str) -> Callable[[Any], Any]:  # noqa: ANN401
     raise TypeError(f"f is a {type(f).__name__}; pass a function or a fitted estimator.")
 
 
-def _membership(
+def group_players(
     groups: Groups | None, features: tuple[int, ...]
 ) -> tuple[Tensor | None, list[str] | None]:
     """Player of each flattened feature, and the players' names where the groups have some."""

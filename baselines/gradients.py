@@ -1,0 +1,585 @@
+"""Gradient attributions: what the slope of the model says about each feature.
+
+All outputs are explained at once, one backward pass for each; where a method promises that
+attributions add up, what it misses is reported as `additivity_gap`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange, reduce, repeat
+from torch import Tensor
+
+from baselines.attribution import Inputs, Target, as_tuple, flatten, target_index
+from baselines.coalitions import key_from, stream
+from baselines.explanation import Explanation
+from baselines.game import ROW_BUDGET, Groups, group_players
+
+Parts = tuple[Tensor, ...]
+Extra = tuple[Any, ...]
+
+
+class GradientExplainer:
+    """What gradient explainers share: calling the model, all outputs, captum's forms.
+
+    Args:
+        model: Maps tensors `(rows, *features)` to `(rows,)` or `(rows, k)`, differentiably; a
+            torch module in eval mode.
+        groups: Features that form one player, as in `MaskedGame`; their scores are summed. None
+            makes each feature a player.
+        players: Names of the players; group names by default.
+        outputs: Names of the outputs.
+        max_rows: Most model rows held at once; a memory budget of 2**22 cells by default.
+
+    Raises:
+        TypeError: If the model cannot be called.
+    """
+
+    method = ""
+    estimand = "gradient"
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        *,
+        groups: Groups | None = None,
+        players: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
+        max_rows: int | None = None,
+    ) -> None:
+        if not callable(model):
+            raise TypeError(f"model is a {type(model).__name__} that cannot be called.")
+        if max_rows is not None and max_rows < 1:
+            raise ValueError(f"max_rows={max_rows}; room for at least one row is needed.")
+        self.model = model
+        self.groups = groups
+        self.players = players
+        self.outputs = outputs
+        self.max_rows = max_rows
+
+    def explain(self, x: Inputs) -> Explanation:
+        """Scores of every player for every output.
+
+        Args:
+            x: Explicands `(b, *features)`, or a tuple of them for a model of several inputs.
+
+        Returns:
+            Values `(b, n, k)`.
+
+        Raises:
+            TypeError: If `x` is not floating point.
+            ValueError: If `x` is empty or not finite, or the output does not depend on it.
+        """
+        inputs = as_tuple(x, "x")
+        answer = self._scores(inputs, None, ())
+        values = torch.cat([rearrange(s, "b ... k -> b (...) k") for s in answer.scores], 1)
+        membership, names = group_players(self.groups, tuple(inputs[0].shape[1:]))
+        if membership is not None:
+            if len(inputs) > 1:
+                raise ValueError("groups fit a single input; x is a tuple.")
+            grouped = values.new_zeros(len(values), int(membership.max()) + 1, values.shape[-1])
+            values = grouped.index_add(1, membership.to(values.device), values)
+        gap = answer.gap(values)
+        return Explanation(
+            values=values,
+            estimand=self.estimand,
+            game=self._game(),
+            method=self.method,
+            base_values=answer.base,
+            n_evals=answer.n_evals,
+            players=self.players if self.players is not None else names,
+            outputs=self.outputs,
+            data=x if isinstance(x, Tensor) else None,
+            diagnostics={} if gap is None else {"additivity_gap": gap},
+        )
+
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,  # noqa: ANN401 - captum's own freedom
+    ) -> Any:  # noqa: ANN401 - a tensor for a tensor, a tuple for a tuple
+        """Scores of one output, in captum's form.
+
+        Args:
+            inputs: Explicands `(b, *features)`, or a tuple of them.
+            target: Explained output, one for all explicands or one each; None for one output.
+            additional_forward_args: What the model is called with after the inputs; tensors with
+                `b` rows follow their explicand.
+
+        Returns:
+            A tensor like `inputs`, or a tuple of them.
+
+        Raises:
+            TypeError: If inputs are not floating point.
+            ValueError: If inputs are empty or not finite, or the target does not exist.
+        """
+        return self._attribute(inputs, target, additional_forward_args)
+
+    def _attribute(self, inputs: Inputs, target: Target, extra: Any) -> Any:  # noqa: ANN401
+        parts = as_tuple(inputs)
+        extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
+        n_outputs = self._outputs_of(parts, extra)
+        index = target_index(target, len(parts[0]), n_outputs).to(parts[0].device)
+        scores = tuple(s[..., 0] for s in self._scores(parts, index, extra).scores)
+        return scores if isinstance(inputs, tuple) else scores[0]
+
+    def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> "Scores":
+        raise NotImplementedError
+
+    def _game(self) -> str:
+        return getattr(self.model, "__name__", type(self.model).__name__)
+
+    def _outputs_of(self, inputs: Parts, extra: Extra) -> int:
+        with torch.no_grad():
+            first = tuple(part[:1] for part in inputs)
+            owner = torch.zeros(1, dtype=torch.int64)
+            return self._run(first, owner, extra, len(inputs[0])).shape[-1]
+
+    def _run(self, rows: Parts, owner: Tensor, extra: Extra, b: int) -> Tensor:
+        """Outputs `(rows, k)` of rows that belong to the explicands `owner`."""
+        own = [
+            arg[owner.to(arg.device)]
+            if isinstance(arg, Tensor) and arg.ndim and len(arg) == b
+            else arg
+            for arg in extra
+        ]
+        answer = self.model(*rows, *own)
+        values = getattr(answer, "logits", answer)
+        n_rows = len(rows[0])
+        if not isinstance(values, Tensor) or values.ndim not in (1, 2) or len(values) != n_rows:
+            received = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(
+                f"model returned {received} for {n_rows} rows; it must return a tensor (rows,) or "
+                "(rows, k)."
+            )
+        return values[:, None] if values.ndim == 1 else values
+
+    def _slopes(
+        self, rows: Parts, owner: Tensor, target: Tensor | None, extra: Extra, b: int
+    ) -> tuple[Tensor, Parts]:
+        """Outputs `(rows, k)` and gradients `(rows, *features, k)`; k = 1 with a target."""
+        with torch.enable_grad():
+            rows = tuple(part.detach().clone().requires_grad_() for part in rows)
+            outputs = self._run(rows, owner, extra, b)
+            if target is not None:
+                outputs = outputs.gather(1, target[owner.to(target.device)][:, None])
+            if not outputs.requires_grad:
+                raise ValueError(
+                    "the model's output has no gradient with respect to x; pass a torch model "
+                    "that neither detaches nor leaves torch, or use a RemovalExplainer."
+                )
+            k = outputs.shape[1]
+            per_output = [
+                torch.autograd.grad(
+                    outputs[:, j].sum(), rows, retain_graph=j < k - 1, allow_unused=True
+                )
+                for j in range(k)
+            ]
+        slopes = tuple(
+            torch.stack(
+                [torch.zeros_like(p) if g[i] is None else g[i] for g in per_output], dim=-1
+            ).detach()
+            for i, p in enumerate(rows)
+        )
+        return outputs.detach(), slopes
+
+    def _tiles(self, inputs: Parts, n_nodes: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows to visit, as explicands and nodes, in tiles of a bounded number of rows."""
+        cells = sum(part[0].numel() for part in inputs)
+        most = self.max_rows or max(1, min(65_536, ROW_BUDGET // cells))
+        grid = torch.arange(len(inputs[0]) * n_nodes)
+        for tile in grid.split(most):
+            yield tile // n_nodes, tile % n_nodes
+
+
+class Scores:
+    """Scores of all inputs, and what they should add up to where the method says so.
+
+    Args:
+        scores: One tensor `(b, *features, k)` for each input.
+        n_evals: Model rows spent on each explicand.
+        base: `(b, k)` base values, or None.
+        total: `(b, k)` what the scores should add up to, or None.
+    """
+
+    def __init__(
+        self, scores: Parts, n_evals: int, base: Tensor | None = None, total: Tensor | None = None
+    ) -> None:
+        self.scores = scores
+        self.n_evals = n_evals
+        self.base = base
+        self.total = total
+
+    def gap(self, values: Tensor) -> Tensor | None:
+        """What the values `(b, n, k)` lack to add up, `(b, k)`."""
+        return None if self.total is None else self.total - values.sum(1)
+
+
+class Saliency(GradientExplainer):
+    """Size of the gradient at the explicand.
+
+    Args:
+        model: Differentiable model of rows.
+        absolute: Take the absolute value, as the paper and captum do; False keeps the sign.
+        options: Keyword arguments of `GradientExplainer`.
+
+    Source: Simonyan, Vedaldi and Zisserman (2014), sec. 3.
+    """
+
+    method = "saliency"
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        *,
+        absolute: bool = True,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(model, **options)
+        self.absolute = absolute
+
+    def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
+        slopes = self._at_explicands(inputs, target, extra)
+        return Scores(tuple(s.abs() for s in slopes) if self.absolute else slopes, 1)
+
+    def _at_explicands(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Parts:
+        tiles = []
+        for owner, _ in self._tiles(inputs, 1):
+            rows = tuple(part[owner.to(part.device)] for part in inputs)
+            tiles.append(self._slopes(rows, owner, target, extra, len(inputs[0]))[1])
+        return tuple(torch.cat(parts) for parts in zip(*tiles, strict=True))
+
+
+class GradientXInput(Saliency):
+    """Gradient at the explicand times the explicand.
+
+    Args:
+        model: Differentiable model of rows.
+        options: Keyword arguments of `GradientExplainer`.
+
+    Source: Shrikumar, Greenside and Kundaje (2017), sec. 2.2.
+    """
+
+    method = "gradient x input"
+
+    def __init__(self, model: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401
+        super().__init__(model, absolute=False, **options)
+
+    def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
+        slopes = self._at_explicands(inputs, target, extra)
+        return Scores(tuple(s * p[..., None] for s, p in zip(slopes, inputs, strict=True)), 1)
+
+
+class SmoothGrad(GradientExplainer):
+    """Mean gradient over noisy copies of the explicand.
+
+    Args:
+        model: Differentiable model of rows.
+        n_draws: Noisy copies of each explicand.
+        noise: Standard deviation of the noise as a share of the explicand's range.
+        generator: Source of the noise; None draws the same noise for every explicand and call.
+        options: Keyword arguments of `GradientExplainer`.
+
+    Raises:
+        ValueError: If `n_draws` or `noise` is not positive.
+
+    Source: Smilkov et al. (2017), sec. 3.
+    """
+
+    method = "SmoothGrad"
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        *,
+        n_draws: int = 50,
+        noise: float = 0.15,
+        generator: torch.Generator | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(model, **options)
+        if n_draws < 1 or not noise > 0:
+            raise ValueError(f"n_draws={n_draws} and noise={noise} must be positive.")
+        self.n_draws = n_draws
+        self.noise = noise
+        self.generator = generator
+
+    def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
+        key = key_from(self.generator)
+        draws, ranges = [], []
+        for i, part in enumerate(inputs):
+            noise = stream(key, i).standard_normal((self.n_draws, *part.shape[1:]))
+            draws.append(torch.from_numpy(noise).to(part))
+            flat = rearrange(part, "b ... -> b (...)")
+            ranges.append((flat.amax(-1) - flat.amin(-1)) * self.noise)
+        sums = _zeros_like(inputs, target, self._outputs_of(inputs, extra))
+        for owner, node in self._tiles(inputs, self.n_draws):
+            rows = tuple(
+                p[owner.to(p.device)] + _beside(w[owner.to(p.device)], p) * d[node.to(p.device)]
+                for p, w, d in zip(inputs, ranges, draws, strict=True)
+            )
+            _, slopes = self._slopes(rows, owner, target, extra, len(inputs[0]))
+            for total, slope in zip(sums, slopes, strict=True):
+                total.index_add_(0, owner.to(total.device), slope)
+        return Scores(tuple(total / self.n_draws for total in sums), self.n_draws)
+
+
+class IntegratedGradients(GradientExplainer):
+    """Gradients averaged along the straight line from a baseline, times the way.
+
+    Args:
+        model: Differentiable model of rows.
+        baseline: Where the line starts: a number, `(*features)`, or `(b, *features)`; a tuple of
+            these for a model of several inputs.
+        n_steps: Gauss-Legendre nodes on the line.
+        tolerance: None takes `n_steps` nodes. Else the nodes are doubled, up to 16 times as many,
+            until no additivity gap exceeds `tolerance * max(1, |f(x) - f(baseline)|)`.
+        options: Keyword arguments of `GradientExplainer`.
+
+    Raises:
+        ValueError: If `n_steps` is not positive.
+
+    Source: Sundararajan, Taly and Yan (2017), eq. 1.
+    """
+
+    method = "integrated gradients"
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        baseline: Any = 0.0,  # noqa: ANN401 - a number, a tensor or a tuple of them
+        *,
+        n_steps: int = 50,
+        tolerance: float | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(model, **options)
+        if n_steps < 1:
+            raise ValueError(f"n_steps={n_steps}; at least one node is needed.")
+        self.baseline = baseline
+        self.n_steps = n_steps
+        self.tolerance = tolerance
+
+    def attribute(  # pyright: ignore[reportIncompatibleMethodOverride] - captum's own order
+        self,
+        inputs: Inputs,
+        baselines: Any = None,  # noqa: ANN401
+        target: Target = None,
+        additional_forward_args: Any = None,  # noqa: ANN401
+        n_steps: int | None = None,
+        return_convergence_delta: bool = False,
+    ) -> Any:  # noqa: ANN401 - a tensor for a tensor, a tuple for a tuple
+        """Scores of one output, in captum's form.
+
+        Args:
+            inputs: Explicands `(b, *features)`, or a tuple of them.
+            baselines: Where the line starts; None takes the explainer's own baseline.
+            target: Explained output, one for all explicands or one each; None for one output.
+            additional_forward_args: What the model is called with after the inputs; tensors with
+                `b` rows follow their explicand.
+            n_steps: Nodes on the line; None takes the explainer's own number.
+            return_convergence_delta: Also return what the scores exceed their due by, `(b,)`.
+
+        Returns:
+            A tensor like `inputs`, or a tuple of them; with `return_convergence_delta` a pair.
+
+        Raises:
+            TypeError: If inputs are not floating point.
+            ValueError: If inputs are empty or not finite, a baseline does not fit, or the target
+                does not exist.
+        """
+        own = IntegratedGradients(
+            self.model,
+            self.baseline if baselines is None else baselines,
+            n_steps=self.n_steps if n_steps is None else n_steps,
+            tolerance=self.tolerance,
+            max_rows=self.max_rows,
+        )
+        parts = as_tuple(inputs)
+        extra = additional_forward_args
+        extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
+        index = target_index(target, len(parts[0]), self._outputs_of(parts, extra))
+        answer = own._scores(parts, index.to(parts[0].device), extra)
+        scores = tuple(s[..., 0] for s in answer.scores)
+        given = scores if isinstance(inputs, tuple) else scores[0]
+        if not return_convergence_delta:
+            return given
+        assert answer.total is not None
+        return given, (flatten(scores).sum(-1) - answer.total[:, 0])
+
+    def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
+        b = len(inputs[0])
+        starts = baselines_like(self.baseline, inputs)
+        owner = torch.arange(b)
+        ends = []
+        with torch.no_grad():
+            for rows in (starts, inputs):
+                values = self._run(rows, owner, extra, b)
+                ends.append(values if target is None else values.gather(1, target[:, None]))
+        total = ends[1] - ends[0]
+        steps, spent = self.n_steps, 2
+        while True:
+            scores = self._integral(inputs, starts, steps, target, extra)
+            spent += steps
+            missed = total - sum(
+                (reduce(s, "b ... k -> b k", "sum") for s in scores), torch.zeros_like(total)
+            )
+            if self.tolerance is None or steps >= 16 * self.n_steps:
+                break
+            if bool((missed.abs() <= self.tolerance * total.abs().clamp(min=1)).all()):
+                break
+            steps *= 2
+        return Scores(scores, spent, ends[0], total)
+
+    def _integral(
+        self, inputs: Parts, starts: Parts, steps: int, target: Tensor | None, extra: Extra
+    ) -> Parts:
+        nodes, weights = np.polynomial.legendre.leggauss(steps)
+        places, shares = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+        n_outputs = self._outputs_of(inputs, extra)
+        sums = _zeros_like(inputs, target, n_outputs)
+        for owner, node in self._tiles(inputs, steps):
+            rows = tuple(
+                torch.lerp(
+                    s[owner.to(p.device)],
+                    p[owner.to(p.device)],
+                    _beside(places[node].to(p), p),
+                )
+                for p, s in zip(inputs, starts, strict=True)
+            )
+            _, slopes = self._slopes(rows, owner, target, extra, len(inputs[0]))
+            for total, slope in zip(sums, slopes, strict=True):
+                share = _beside(shares[node].to(slope), slope)
+                total.index_add_(0, owner.to(total.device), slope * share)
+        return tuple(
+            total * (p - s)[..., None] for total, p, s in zip(sums, inputs, starts, strict=True)
+        )
+
+
+class ExpectedGradients(GradientExplainer):
+    """Integrated gradients averaged over the rows of a background as baselines.
+
+    The lines are visited at stratified places: every row visits each of `n_steps` equal pieces of
+    its line once, and within a piece the rows take different, evenly spread places.
+
+    Args:
+        model: Differentiable model of rows.
+        background: Baselines `(r, *features)`, such as `X[compress(X, 64)]`; a tuple of them for
+            a model of several inputs.
+        weights: `(r,)` of the rows, scaled here to sum to 1; None weighs them alike.
+        n_steps: Places on each line.
+        generator: Source of the places; None always takes the same.
+        options: Keyword arguments of `GradientExplainer`.
+
+    Raises:
+        ValueError: If the background is empty, weights do not fit it, or `n_steps` is not
+            positive.
+
+    Source: Erion et al. (2021), eq. 4.
+    """
+
+    method = "expected gradients"
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        background: Inputs,
+        weights: Tensor | None = None,
+        *,
+        n_steps: int = 8,
+        generator: torch.Generator | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        from baselines.imputers import scaled
+
+        super().__init__(model, **options)
+        if n_steps < 1:
+            raise ValueError(f"n_steps={n_steps}; at least one place is needed.")
+        self.background = as_tuple(background, "background")
+        r = len(self.background[0])
+        self.weights = scaled(torch.ones(r) if weights is None else weights, r)
+        self.n_steps = n_steps
+        self.generator = generator
+
+    def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
+        b, r = len(inputs[0]), len(self.background[0])
+        for part, rows in zip(inputs, self.background, strict=True):
+            if part.shape[1:] != rows.shape[1:]:
+                raise ValueError(
+                    f"x has features {tuple(part.shape[1:])}; the background has "
+                    f"{tuple(rows.shape[1:])}."
+                )
+        background = tuple(
+            rows.to(part) for rows, part in zip(self.background, inputs, strict=True)
+        )
+        draw = stream(key_from(self.generator), 0)
+        orders = np.stack([draw.permutation(r) for _ in range(self.n_steps)])  # (s, r)
+        pieces = np.arange(self.n_steps)[:, None]
+        places = torch.from_numpy((pieces + (orders + draw.random(orders.shape)) / r).ravel())
+        places = places / self.n_steps
+        shares = repeat(self.weights, "r -> (s r)", s=self.n_steps) / self.n_steps
+        n_outputs = self._outputs_of(inputs, extra)
+        sums = _zeros_like(inputs, target, n_outputs)
+        for owner, node in self._tiles(inputs, r * self.n_steps):
+            ends = [p[owner.to(p.device)] for p in inputs]
+            begins = [s[(node % r).to(s.device)] for s in background]
+            rows = tuple(
+                torch.lerp(s, e, _beside(places[node].to(e), e))
+                for s, e in zip(begins, ends, strict=True)
+            )
+            _, slopes = self._slopes(rows, owner, target, extra, b)
+            for total, slope, s, e in zip(sums, slopes, begins, ends, strict=True):
+                share = _beside(shares[node].to(slope), slope)
+                total.index_add_(0, owner.to(total.device), slope * (e - s)[..., None] * share)
+        base, here = self._ends(inputs, background, extra)
+        if target is not None:
+            here = here.gather(1, target[:, None])
+            base = base.gather(1, target[:, None])
+        return Scores(sums, r * self.n_steps + 1, base, here - base)
+
+    def _ends(self, inputs: Parts, background: Parts, extra: Extra) -> tuple[Tensor, Tensor]:
+        """Mean output over the background and output at the explicands, both `(b, k)`."""
+        b = len(inputs[0])
+        with torch.no_grad():
+            here = self._run(inputs, torch.arange(b), extra, b)
+            if not any(isinstance(arg, Tensor) and arg.ndim and len(arg) == b for arg in extra):
+                r = len(background[0])
+                values = self._run(background, torch.zeros(r, dtype=torch.int64), extra, -1)
+                base = repeat(self.weights.to(values) @ values, "k -> b k", b=b)
+                return base, here
+            # arguments that follow their explicand make the mean its own for each of them
+            means = []
+            for i in range(b):
+                owner = torch.full((len(background[0]),), i)
+                means.append(self.weights.to(here) @ self._run(background, owner, extra, b))
+            return torch.stack(means), here
+
+
+def baselines_like(baseline: Any, inputs: Parts) -> Parts:  # noqa: ANN401
+    """Baselines in the shape of the inputs."""
+    given = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
+    if len(given) != len(inputs):
+        raise ValueError(f"baseline holds {len(given)} tensors for {len(inputs)} inputs.")
+    starts = []
+    for start, part in zip(given, inputs, strict=True):
+        start = torch.as_tensor(start).to(part)
+        if start.ndim and start.shape not in (part.shape, part.shape[1:], (1, *part.shape[1:])):
+            raise ValueError(
+                f"baseline has shape {tuple(start.shape)}; a number, {tuple(part.shape[1:])} or "
+                f"{tuple(part.shape)} is needed."
+            )
+        starts.append(start.expand_as(part))
+    return tuple(starts)
+
+
+def _zeros_like(inputs: Parts, target: Tensor | None, n_outputs: int) -> Parts:
+    k = n_outputs if target is None else 1
+    return tuple(part.new_zeros(*part.shape, k) for part in inputs)
+
+
+def _beside(per_row: Tensor, like: Tensor) -> Tensor:
+    """One number per row `(rows,)` in a shape that broadcasts over `like` `(rows, ...)`."""
+    return per_row.reshape(-1, *(1,) * (like.ndim - 1))

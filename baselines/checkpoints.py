@@ -15,8 +15,8 @@ from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from baselines.files import atomic_write
 from baselines.fingerprints import content_hash
-from baselines.shards import atomic_write
 
 FORMAT = 1
 """Version of the layout; a checkpoint of another version is refused."""

@@ -13,24 +13,37 @@ content under the same name, so double work is harmless and a kill costs one sha
 
 import json
 import os
-import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from baselines.files import atomic_write
 from baselines.fingerprints import content_hash
+from baselines.plans import Plan, open_job, plan_job, some
 
-FORMAT = 1
-"""Version of the folder's layout; a folder of another version is refused, not guessed at."""
+__all__ = [
+    "Cost",
+    "Plan",
+    "Report",
+    "Work",
+    "atomic_write",
+    "check",
+    "each_shard",
+    "estimate",
+    "load",
+    "open_job",
+    "pending",
+    "plan_job",
+    "run",
+    "run_shard",
+]
 
 ITEM = "item"
 """Name of the int64 tensor in every shard that says which item each row belongs to."""
@@ -41,40 +54,6 @@ STALE_SECONDS = 3600.0
 Work = Callable[[Sequence[int]], Mapping[str, Tensor]]
 """Item numbers to named tensors, whose first axis follows the items. It must be a function of the
 items alone: draw randomness from a key of the item (`fingerprints.key_of`), never of the rank."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a job is: its folder, its configuration and how its items are cut into shards."""
-
-    folder: Path
-    config: Mapping[str, Any]
-    n_items: int
-    shard_size: int
-    items_hash: str
-
-    @property
-    def n_shards(self) -> int:
-        """Number of shards; the last one may be shorter."""
-        return -(-self.n_items // self.shard_size)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of everything that results depend on; each shard carries it."""
-        return content_hash(FORMAT, self.config, self.n_items, self.shard_size, self.items_hash)
-
-    def items(self, shard: int) -> range:
-        """The items of one shard."""
-        start = shard * self.shard_size
-        return range(start, min(start + self.shard_size, self.n_items))
-
-    def path(self, shard: int) -> Path:
-        """Where one shard lies: a function of its number alone."""
-        return self.folder / "shards" / f"{shard:06d}.safetensors"
-
-    def pending(self) -> list[int]:
-        """Shards that are missing or damaged, by reading what is there."""
-        return [shard for shard in range(self.n_shards) if _fault(self, shard)]
 
 
 @dataclass(frozen=True)
@@ -122,93 +101,20 @@ class Report:
             "files that do not belong there": self.strays,
         }
         return "\n".join(
-            f"{len(which)} {what}: {_some(which)}" for what, which in found.items() if which
+            f"{len(which)} {what}: {some(which)}" for what, which in found.items() if which
         )
 
 
-def atomic_write(path: str | PathLike[str], content: bytes) -> None:
-    """Write a file that is there whole or not at all, whatever kills us.
-
-    The bytes go to a temporary file beside the target, are forced to disk, and take the target's
-    name in one step; then the folder's entry is forced to disk too.
+def pending(plan: Plan) -> list[int]:
+    """Shards that are missing or damaged, by reading what is there.
 
     Args:
-        path: File to write; an existing one is replaced. Folders above it are made.
-        content: All of its bytes.
-
-    Raises:
-        OSError: From the file system (a full disk, say); no partial file is left behind.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-
-
-def plan_job(
-    folder: str | PathLike[str],
-    config: Mapping[str, Any],
-    items: int | Sequence[str],
-    shard_size: int = 256,
-) -> Plan:
-    """Open a job's folder, or make it: write down what the job is, or see that it is the same.
-
-    Args:
-        folder: Where manifest and shards lie.
-        config: Everything the results depend on (hashes of model and data, value function,
-            budget, seed, code version): plain JSON values.
-        items: How many items there are, or one distinct name for each (content hashes of the
-            examples, say).
-        shard_size: Items in a shard; a kill costs at most the work of one.
+        plan: The job.
 
     Returns:
-        The plan; the same arguments give the same plan in every process.
-
-    Raises:
-        ValueError: If the folder holds a job of another configuration, item list, shard size or
-            format (the message names what differs), or if an argument is unusable.
-        TypeError: If `config` is not plain JSON.
+        Their numbers, in order.
     """
-    n_items = _count(items)
-    if shard_size < 1:
-        raise ValueError(f"shard_size={shard_size}; a shard needs at least one item.")
-    plan = Plan(Path(folder), _plain(config), n_items, shard_size, content_hash(items))
-    manifest = plan.folder / "manifest.json"
-    if manifest.exists():
-        _refuse_change(_read_manifest(manifest), _manifest(plan), plan.folder)
-    else:
-        atomic_write(manifest, json.dumps(_manifest(plan), indent=1, sort_keys=True).encode())
-    return plan
-
-
-def open_job(folder: str | PathLike[str]) -> Plan:
-    """The plan of an existing job, from its manifest alone.
-
-    Args:
-        folder: A folder that `plan_job` made.
-
-    Returns:
-        The plan.
-
-    Raises:
-        FileNotFoundError: If there is no manifest.
-        ValueError: If the manifest is damaged or of another format.
-    """
-    manifest = Path(folder) / "manifest.json"
-    if not manifest.exists():
-        raise FileNotFoundError(f"no job in {folder}: {manifest} is missing; plan the job first.")
-    said = _read_manifest(manifest)
-    names = ("config", "n_items", "shard_size", "items_hash")
-    return Plan(Path(folder), *(said[name] for name in names))
+    return [shard for shard in range(plan.n_shards) if _fault(plan, shard)]
 
 
 def estimate(plan: Plan, work: Work, probe: int = 4) -> Cost:
@@ -227,12 +133,12 @@ def estimate(plan: Plan, work: Work, probe: int = 4) -> Cost:
     tensors = _checked(work(chosen), chosen)
     seconds = (time.perf_counter() - started) / len(chosen)
     per_item = sum(t.numel() * t.element_size() for t in tensors.values()) / len(chosen)
-    pending = plan.pending()
-    left = sum(len(plan.items(shard)) for shard in pending)
+    todo = pending(plan)
+    left = sum(len(plan.items(shard)) for shard in todo)
     return Cost(
         items=plan.n_items,
         shards=plan.n_shards,
-        pending=len(pending),
+        pending=len(todo),
         hours=left * seconds / 3600,
         bytes=round(per_item * plan.n_items),
     )
@@ -275,7 +181,7 @@ def run(
         raise ValueError(f"rank={rank} of world_size={world_size}; 0 <= rank < world_size.")
     _sweep(plan.folder / "shards")
     again = set(redo)
-    todo = sorted(again.union(plan.pending()))
+    todo = sorted(again.union(pending(plan)))
     mine = [shard for shard in todo if shard % world_size == rank]
     others = [s for s in reversed(todo) if s % world_size != rank and s not in again]
     written = []
@@ -464,66 +370,6 @@ def _bad_rows(tensors: Mapping[str, Tensor]) -> Tensor:
     return bad
 
 
-def _count(items: int | Sequence[str]) -> int:
-    if isinstance(items, int):
-        if items < 1:
-            raise ValueError(f"items={items}; a job needs at least one item.")
-        return items
-    if not items:
-        raise ValueError("items is empty; a job needs at least one item.")
-    if len(set(items)) != len(items):
-        twice = [name for name, times in Counter(items).items() if times > 1]
-        raise ValueError(f"items names {_some(twice)} more than once; names must be distinct.")
-    return len(items)
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as the manifest will give it back."""
-    try:
-        return json.loads(json.dumps(dict(config), sort_keys=True, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"config must be plain JSON values without NaN: {error}") from error
-
-
-def _manifest(plan: Plan) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "config": plan.config,
-        "n_items": plan.n_items,
-        "shard_size": plan.shard_size,
-        "items_hash": plan.items_hash,
-        "fingerprint": plan.fingerprint,
-    }
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); plan the job in a new folder.") from error
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a manifest of format {FORMAT}; use a new folder.")
-    lacking = {"config", "n_items", "shard_size", "items_hash"} - set(said)
-    if lacking:
-        raise ValueError(f"{path} lacks {sorted(lacking)}; plan the job in a new folder.")
-    return said
-
-
-def _refuse_change(there: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
-    before, after = ({**said, **said["config"]} for said in (there, wanted))
-    names = sorted((set(before) | set(after)) - {"config", "fingerprint"})
-    changed = [
-        f"{name} ({before.get(name)!r:.60} there, {after.get(name)!r:.60} now)"
-        for name in names
-        if before.get(name) != after.get(name)
-    ]
-    if changed:
-        raise ValueError(
-            f"{folder} holds another job: {'; '.join(changed)} differ. Use a new folder, or the "
-            "old configuration to resume."
-        )
-
-
 def _success(plan: Plan) -> Path:
     return plan.folder / "SUCCESS.json"
 
@@ -556,19 +402,3 @@ def _sweep(folder: Path) -> None:
                 path.unlink()
         except FileNotFoundError:
             continue  # another worker swept it, or finished it, first
-
-
-def _some(which: Sequence[object], at_most: int = 8) -> str:
-    shown = ", ".join(str(one) for one in which[:at_most])
-    return shown + (", ..." if len(which) > at_most else "")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force a rename to disk, on systems that let a folder be opened."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -136,14 +136,14 @@ MUTANTS = (
     ),
     Mutant(
         bug="a shard of another configuration is accepted",
-        file="baselines/shards.py",
+        file="baselines/plans.py",
         source="return content_hash(FORMAT, self.config, self.n_items,",
         replacement="return content_hash(FORMAT, self.n_items,",
         test="test_shards.py::test_a_shard_of_another_job_is_found",
     ),
     Mutant(
         bug="a full disk leaves a torn file behind",
-        file="baselines/shards.py",
+        file="baselines/files.py",
         source="temporary = target.with_name(",
         replacement="temporary = target; target.unlink(missing_ok=True); str(",
         test="test_shards.py::test_a_full_disk_leaves_the_old_file_and_no_other",

@@ -289,10 +289,12 @@ class Interactions:
         subsets = torch.zeros(len(listed), guest.n_players, dtype=torch.bool)
         for row, key in enumerate(listed):
             subsets[row, list(key)] = True
-        values = torch.tensor([[[float(guest.values[i])] for i in listed.values()]])
+        values = torch.tensor(
+            [float(guest.values[i]) for i in listed.values()], dtype=torch.float64
+        )
         return cls(
             subsets,
-            values.double().reshape(1, len(listed), 1),
+            values.reshape(1, len(listed), 1),
             index=guest.index,
             order=guest.max_order,
             base_values=torch.tensor([[float(guest.baseline_value)]], dtype=torch.float64),

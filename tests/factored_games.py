@@ -122,5 +122,6 @@ def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
     """Equal to `tolerance` relative to the larger of 1 and the largest expected number."""
     assert actual.shape == expected.shape
     if expected.numel():
+        actual, expected = actual.detach(), expected.detach()
         scale = max(1.0, float(expected.abs().max()))
         assert float((actual - expected).abs().max()) <= tolerance * scale

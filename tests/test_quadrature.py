@@ -99,7 +99,7 @@ def test_derivatives_are_mixed_differences_in_lexicographic_order(size):
 def test_the_error_of_fewer_nodes_stays_within_its_bound(n, spread):
     part = Products(draw(4, 2), spread * draw(3, 4, n, seed=5))
     exact = part.shapley()
-    size = float((part.weights.abs().sum() * (1 + part.factors.abs()).prod(-1).max()))
+    size = float(part.weights.abs().sum() * (1 + part.factors.abs()).prod(-1).max())
     last = math.inf
     for nodes in range(1, exact_nodes(n) + 1):
         error, bound = (part.shapley(nodes) - exact).abs(), part.error_bound(nodes)

@@ -40,7 +40,8 @@ def as_tuple(inputs: Inputs, name: str = "inputs") -> tuple[Tensor, ...]:
             )
         if not bool(torch.isfinite(part).all()):
             raise ValueError(f"{name} holds NaN or infinity; this explainer needs finite rows.")
-    return parts
+    # what inference mode made can enter no graph
+    return tuple(part.clone() if part.is_inference() else part for part in parts)
 
 
 def flatten(parts: Sequence[Tensor]) -> Tensor:

@@ -59,6 +59,7 @@ class GradientExplainer:
         self.outputs = outputs
         self.max_rows = max_rows
 
+    @torch.inference_mode(False)
     def explain(self, x: Inputs) -> Explanation:
         """Scores of every player for every output.
 
@@ -118,6 +119,7 @@ class GradientExplainer:
         """
         return self._attribute(inputs, target, additional_forward_args)
 
+    @torch.inference_mode(False)
     def _attribute(self, inputs: Inputs, target: Target, extra: Any) -> Any:  # noqa: ANN401
         parts = as_tuple(inputs)
         extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
@@ -363,6 +365,7 @@ class IntegratedGradients(GradientExplainer):
         self.n_steps = n_steps
         self.tolerance = tolerance
 
+    @torch.inference_mode(False)
     def attribute(  # pyright: ignore[reportIncompatibleMethodOverride] - captum's own order
         self,
         inputs: Inputs,

@@ -158,21 +158,21 @@ MUTANTS = (
     # Training
     Mutant(
         bug="every epoch takes the rows in the same order",
-        file="baselines/training.py",
+        file="baselines/training_run.py",
         source='_seed(self.key, "order", self.history.epochs)',
         replacement='_seed(self.key, "order")',
         test="test_training.py::test_every_row_is_seen_once_an_epoch_in_a_new_order",
     ),
     Mutant(
         bug="the best weights are a view of the running ones",
-        file="baselines/training.py",
+        file="baselines/training_run.py",
         source="{k: v.detach().clone() for k, v in self.module.state_dict().items()}",
         replacement="{k: v.detach() for k, v in self.module.state_dict().items()}",
         test="test_training.py::test_the_best_weights_stay",
     ),
     Mutant(
         bug="a resumed run starts its epoch again",
-        file="baselines/training.py",
+        file="baselines/training_run.py",
         source='self.batch, self.total = state["batch"], state["total"]',
         replacement='self.batch, self.total = 0, state["total"]',
         test="test_training.py::test_a_run_stopped_at_any_step_resumes_to_the_same_bits",
@@ -186,14 +186,14 @@ MUTANTS = (
     ),
     Mutant(
         bug="dropout draws from the global stream",
-        file="baselines/training.py",
+        file="baselines/training_run.py",
         source="        _seed_device(self.device, seed)  # dropout",
         replacement="        # dropout",
         test="test_training.py::test_no_global_generator_is_read_or_moved",
     ),
     Mutant(
         bug="a checkpoint of other data is continued",
-        file="baselines/training.py",
+        file="baselines/training_run.py",
         source='differs += ["data"] if there["data"] != wanted["data"] else []',
         replacement="differs += []",
         test="test_training.py::test_a_checkpoint_of_another_run_is_refused_by_name",

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from baselines.interactions import Interactions
     from harsanyi.dividends import Dividends
 
-ROWS = 4096  # rows predicted at once; bounds memory, changes nothing else
-
 
 class _HarsanyiEstimator(BaseEstimator):
     """What classifier and regressor share: columns, baseline, the net and its game."""
@@ -107,9 +105,10 @@ class _HarsanyiEstimator(BaseEstimator):
         x = self.encode(X)
         mask = _mask(present, x)
         with torch.no_grad():
+            step = self.net_.max_rows
             pieces = [
-                self.net_(rows, None if mask is None else mask[i * ROWS : i * ROWS + len(rows)])
-                for i, rows in enumerate(x.split(ROWS))
+                self.net_(rows, None if mask is None else mask[i * step : i * step + len(rows)])
+                for i, rows in enumerate(x.split(step))
             ]
         return torch.cat(pieces).numpy()
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
 
 ABSENCES = ("baseline", "mask", "marginal")
-MAX_ROWS = 4096
-"""Rows explained at once by default: bounds memory, changes nothing else."""
+CELLS = 2**24
+"""Numbers of one intermediate that are held at once by default (64 MiB in float32)."""
 
 
 @dataclass
@@ -155,18 +155,18 @@ class HarsanyiNet(nn.Module):
         self._check(x, present)
         there = self.presence(x, present)
         value = base = self.bias.expand(len(x), -1)
-        shapley = value.new_zeros(())
+        shapley: Tensor | None = None
         for weight, part in zip(self.mixture, self.parts, strict=True):
             v, phi, nobody = _attribute(part, x, there)
             value, base = value + weight * v, base + weight * nobody
-            shapley = shapley + weight * phi
-        if not len(self.parts):
+            shapley = weight * phi if shapley is None else shapley + weight * phi
+        if shapley is None:
             shapley = value.new_zeros(*x.shape, self.bias.shape[0])
         return self._outputs(value), self._outputs(shapley), self._outputs(base)
 
     @torch.no_grad()
     def explain(
-        self, x: Tensor, present: Tensor | None = None, *, max_rows: int = MAX_ROWS
+        self, x: Tensor, present: Tensor | None = None, *, max_rows: int | None = None
     ) -> Explanation:
         """Exact Shapley values of all outputs.
 
@@ -175,7 +175,7 @@ class HarsanyiNet(nn.Module):
         Args:
             x: Raw rows `(b, n)`.
             present: Players of the game, bool `(b, n)` or `(n,)`; the others stay absent and get 0.
-            max_rows: Rows worked on at once.
+            max_rows: Rows worked on at once; by default what a memory budget allows.
 
         Returns:
             Values `(b, n, k)` in units of the outputs. `diagnostics["additivity_gap"]` `(b, k)` is the sum of the
@@ -183,11 +183,15 @@ class HarsanyiNet(nn.Module):
         """
         self._check(x, present)
         mask = None if present is None else present.expand(x.shape)
+        step = max_rows or self.max_rows
         pieces = [
-            self.attribute(x[i : i + max_rows], None if mask is None else mask[i : i + max_rows])
-            for i in range(0, max(1, len(x)), max_rows)
+            self.attribute(x[i : i + step], None if mask is None else mask[i : i + step])
+            for i in range(0, max(1, len(x)), step)
         ]
-        value, shapley, base = (torch.cat(piece) for piece in zip(*pieces, strict=True))
+        value, shapley, base = (
+            piece[0] if len(piece) == 1 else torch.cat(piece)
+            for piece in zip(*pieces, strict=True)
+        )
         return Explanation(
             shapley,
             estimand="shapley",
@@ -239,6 +243,12 @@ class HarsanyiNet(nn.Module):
     def interactions(self, x: Tensor, index: str = "k-SII", order: int = 2) -> "Interactions":
         """Interactions of raw rows `(b, n)` under an index, up to an order, exactly."""
         return self.dividends(x).interactions(index, order)
+
+    @property
+    def max_rows(self) -> int:
+        """Rows worked on at once by default: bounds memory, changes nothing else."""
+        widths = [getattr(part, "cells_per_row", self.n_players) for part in self.parts]
+        return min(4096, max(16, CELLS // max([self.n_players * self.n_outputs, *widths])))
 
     @property
     def players(self) -> list[str] | None:

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from harsanyi.gates import straight_through
 
+FEW = 8
+"""Children up to which a unit's first layer is added up child by child."""
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda z: z,
     "relu": torch.relu,
@@ -134,19 +137,23 @@ class FixedBlock(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Vectors `(u, b, d)`, not yet gated, of input vectors `(inputs, b, i)`."""
-        hidden = torch.cat(
-            [
-                torch.baddbmm(bias, self._gather(inputs, size), weight)
-                for size, weight, bias in zip(self.sizes, self.weights, self.biases, strict=True)
-            ]
-        )
-        hidden = self.function(hidden)
+        layers = zip(self.sizes, self.weights, self.biases, strict=True)
+        hidden = [self._layer(inputs, size, weight, bias) for size, weight, bias in layers]
+        z = self.function(hidden[0] if len(hidden) == 1 else torch.cat(hidden))
         if self.second is None or self.shift is None:
-            return hidden
-        return self.function(torch.baddbmm(self.shift, hidden, self.second))
+            return z
+        return self.function(torch.baddbmm(self.shift, z, self.second))
 
-    def _gather(self, inputs: Tensor, size: int) -> Tensor:
-        return rearrange(inputs[self.members(size)], "u s b i -> u b (s i)")
+    def _layer(self, inputs: Tensor, size: int, weight: Tensor, bias: Tensor) -> Tensor:
+        children, width = self.members(size), inputs.shape[-1]
+        if size > FEW:
+            gathered = rearrange(inputs[children], "u s b i -> u b (s i)")
+            return torch.baddbmm(bias, gathered, weight)
+        # one product per place adds up without ever laying children side by side
+        for place in range(size):
+            child = inputs.index_select(0, children[:, place])
+            bias = torch.baddbmm(bias, child, weight[:, place * width : (place + 1) * width])
+        return bias
 
 
 class LearnedBlock(nn.Module):

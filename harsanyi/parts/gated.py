@@ -4,10 +4,13 @@ v(S) = sum over units of [field inside S] * readout(vector of the unit). So the 
 dividends, and Shapley values share each of them equally among the members of its field.
 """
 
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import torch
-from einops import einsum, rearrange, reduce
+import torch.nn.functional as F
+from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from harsanyi.encoders import PlayerEncoder, ScalarEncoder
@@ -16,6 +19,10 @@ from harsanyi.parts.blocks import FixedBlock, LearnedBlock
 
 if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
+
+
+DENSE = 12
+"""Shares are multiplied as a matrix when more than one in so many is not zero."""
 
 
 class GatedPart(nn.Module):
@@ -113,6 +120,14 @@ class GatedPart(nn.Module):
             self.encoder.fit(x)
         return self
 
+    @property
+    def cells_per_row(self) -> int:
+        """Numbers of the largest intermediate for one row."""
+        return max(
+            block.n_units * max(block.channels, self.n_outputs)  # pyright: ignore
+            for block in self.blocks
+        )
+
     def units(self, x: Tensor, present: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Gated vectors and fields of all units, block by block.
 
@@ -124,17 +139,19 @@ class GatedPart(nn.Module):
             Vectors `(u, b, d)` and bool fields `(u, n)`, one of each per block.
         """
         z = self.encoder(x)
-        z = torch.where(rearrange(present, "b n -> n b 1"), z, torch.zeros_like(z))
+        everybody = not torch.compiler.is_compiling() and bool(present.all())
+        if self.gate != "presence" and not everybody:
+            z = torch.where(rearrange(present, "b n -> n b 1"), z, torch.zeros_like(z))
         below = torch.eye(self.n_players, dtype=torch.bool, device=x.device)
         vectors, fields = [], []
         for block in self.blocks:
-            below_values, below = z, block.fields(below)
-            if self.gate == "presence":
-                z = block(below_values)
-                whole = presence_gate(present, below)
-                z = torch.where(whole[..., None], z, torch.zeros_like(z))
+            below = block.fields(below)
+            if self.gate != "presence":
+                z = self._value_gated(block, z)
             else:
-                z = self._value_gated(block, below_values)
+                z = block(z)
+                if not everybody:  # else every gate is one
+                    z = z * presence_gate(present, below)[..., None].to(z.dtype)
             vectors.append(z)
             fields.append(below)
         return vectors, fields
@@ -152,11 +169,12 @@ class GatedPart(nn.Module):
         return self._read(vectors)
 
     def _read(self, vectors: list[Tensor]) -> Tensor:
-        values = [
-            rearrange(z, "u b d -> b (u d)") @ rearrange(readout, "u d k -> (u d) k")
-            for z, readout in zip(vectors, self.readouts, strict=True)
-        ]
-        return torch.stack(values).sum(0)
+        pairs = zip(vectors, self.readouts, strict=True)
+        return (
+            torch.stack([_dividends(z, readout).sum(0) for z, readout in pairs])
+            .sum(0)
+            .to(vectors[0].dtype)
+        )
 
     def shapley(self, x: Tensor, present: Tensor) -> Tensor:
         """Shapley values `(b, n, k)` of all outputs, as matrix products."""
@@ -173,40 +191,61 @@ class GatedPart(nn.Module):
             Value `(b, k)`, Shapley values `(b, n, k)`, and the value with nobody present `(b, k)`.
         """
         vectors, fields = self.units(x, present)
-        value = self._read(vectors)
-        shapley, base = value.new_zeros(()), torch.zeros_like(value)
+        values, shapley, bases = [], [], []
         for z, field, readout in zip(vectors, fields, self.readouts, strict=True):
-            z, readout = _accumulable(z), _accumulable(readout)
-            shares = field.to(z.dtype) / field.sum(-1, keepdim=True).clamp(min=1)
-            if readout.shape[1] == 1:  # scalar units: one product with a static kernel
-                kernel = einsum(readout[:, 0], shares, "u k, u n -> u n k")
-                phi = rearrange(z, "u b 1 -> b u") @ rearrange(kernel, "u n k -> u (n k)")
-                phi = rearrange(phi, "b (n k) -> b n k", k=self.n_outputs)
+            dividends = _dividends(z, readout)
+            values.append(dividends.sum(0))
+            shapley.append(share(dividends, field))
+            nobody = ~field.any(-1)
+            if torch.compiler.is_compiling() or bool(nobody.any()):
+                weights = nobody.to(dividends.dtype)
+                bases.append(einsum(dividends, weights, "u b k, u -> b k"))
             else:
-                dividends = torch.bmm(z, readout)  # (u, b, k)
-                phi = shares.T @ rearrange(dividends, "u b k -> u (b k)")
-                phi = rearrange(phi, "n (b k) -> b n k", k=self.n_outputs)
-            shapley = shapley + phi
-            nobody = (field.sum(-1) == 0).to(z.dtype)
-            base = base + einsum(z, readout * nobody[:, None, None], "u b d, u d k -> b k")
-        return value, shapley.to(value.dtype), base.to(value.dtype)
+                bases.append(torch.zeros_like(values[-1]))
+        dtype = vectors[0].dtype
+        value, phi, base = (reduce(add, sums).to(dtype) for sums in (values, shapley, bases))
+        return value, rearrange(phi, "n b k -> b n k"), base
 
     def terms(self, x: Tensor, present: Tensor) -> "Dividends":
         """Dividends of the units, those of one field added up."""
-        from baselines.coalitions import unique_coalitions
         from harsanyi.dividends import Dividends
 
         vectors, fields = self.units(x, present)
         pairs = zip(vectors, self.readouts, strict=True)
-        values = torch.cat([torch.bmm(_accumulable(z), _accumulable(w)) for z, w in pairs])
-        coalitions, where = unique_coalitions(torch.cat(fields))
-        sums = values.new_zeros(len(coalitions), *values.shape[1:])
-        sums = rearrange(sums.index_add(0, where.to(values.device), values), "q b k -> b q k")
-        nobody = coalitions.sum(-1) == 0
-        base = reduce(sums[:, nobody], "b q k -> b k", "sum")
-        return Dividends(coalitions[~nobody], sums[:, ~nobody], base)
+        dividends = torch.cat([_dividends(z, readout) for z, readout in pairs])
+        nobody = dividends.new_zeros(len(x), self.n_outputs)
+        values = rearrange(dividends, "u b k -> b u k")
+        return Dividends(torch.cat(fields), values, nobody)
 
 
-def _accumulable(tensor: Tensor) -> Tensor:
-    """Half precision raised to float32, in which attributions are added up."""
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+def share(dividends: Tensor, fields: Tensor) -> Tensor:
+    """Each dividend shared equally among the members of its field.
+
+    Args:
+        dividends: `(u, b, k)`.
+        fields: Bool `(u, n)`; an empty one shares with nobody.
+
+    Returns:
+        Shapley values `(n, b, k)`.
+    """
+    b = dividends.shape[1]
+    shares = fields.to(dividends.dtype) / fields.sum(-1, keepdim=True).clamp(min=1)
+    flat = rearrange(dividends, "u b k -> u (b k)")
+    plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or flat.numel() == 0
+    members = None if plain else shares.T.nonzero()
+    if members is None or len(members) * DENSE > shares.numel():
+        phi = shares.T @ flat
+    else:  # most shares are zero: add up rows instead of multiplying by zeros
+        owner, unit = members.unbind(1)
+        starts = torch.searchsorted(owner.contiguous(), torch.arange(shares.shape[1]).to(owner))
+        phi = F.embedding_bag(
+            unit.contiguous(), flat, starts, mode="sum", per_sample_weights=shares.T[owner, unit]
+        )
+    return rearrange(phi, "n (b k) -> n b k", b=b)
+
+
+def _dividends(z: Tensor, readout: Tensor) -> Tensor:
+    """Dividends `(u, b, k)` of units, half precision raised to float32 before adding up."""
+    if z.dtype in (torch.bfloat16, torch.float16):
+        z, readout = z.float(), readout.float()
+    return torch.bmm(z, readout)

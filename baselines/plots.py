@@ -252,25 +252,21 @@ class Plots:
                 "this explanation has no order_spectrum among its diagnostics; a Harsanyi model's "
                 "explain gives one."
             )
-        shares = as_numpy(spectrum)  # (orders,), or with rows before it and outputs behind it
-        if shares.ndim == 3:
-            shares = shares.mean((0, 2))
-        elif shares.ndim == 2:
-            shares = shares.mean(0 if len(shares) == len(self.explanation) else 1)
-        shares = shares / (shares.sum() or 1.0)
-        ax = ax or new_axes(4.6, 2.9)
-        ax.bar(np.arange(1, len(shares) + 1), 100 * shares, width=0.7, color=LOWERS, zorder=2)
-        for order, share in enumerate(shares, 1):
+        shares, names = _shares_by_order(as_numpy(spectrum))
+        places = np.arange(len(shares))
+        ax = ax or new_axes(5.2, 2.9)
+        ax.bar(places, 100 * shares, width=0.7, color=LOWERS, zorder=2)
+        for place, share in enumerate(shares):
             ax.annotate(
                 f"{100 * share:.1f}",
-                xy=(order, 100 * share),
+                xy=(place, 100 * share),
                 xytext=(0, 2),
                 textcoords="offset points",
                 ha="center",
                 fontsize=8,
                 color=INK,
             )
-        ax.set_xticks(np.arange(1, len(shares) + 1))
+        ax.set_xticks(places, names)
         ax.set_ylim(0, 112)
         ax.grid(axis="y", color=GRID, linewidth=0.6)
         title(ax, "Order spectrum")
@@ -376,6 +372,28 @@ class InteractionPlots:
         ax = ax or new_axes(6.2, 6.4)
         draw_network(ax, self.interactions, row, output, max_players, max_edges)
         return ax
+
+
+def _shares_by_order(spectrum: np.ndarray, most: int = 10) -> tuple[np.ndarray, list[str]]:
+    """Shares that sum to 1 and names of the orders; a long tail becomes one last bar.
+
+    Args:
+        spectrum: `(orders,)`, `(rows, orders)` or `(rows, orders, k)`.
+        most: Bars at most.
+    """
+    if spectrum.ndim == 3:
+        spectrum = spectrum.mean((0, 2))
+    elif spectrum.ndim == 2:
+        spectrum = spectrum.mean(0)
+    shares = spectrum / (spectrum.sum() or 1.0)
+    seen = int(np.flatnonzero(shares > 5e-4).max(initial=0)) + 1
+    if seen <= most:
+        return shares[:seen], [str(order) for order in range(1, seen + 1)]
+    head = [str(order) for order in range(1, most)]
+    return np.append(shares[: most - 1], shares[most - 1 :].sum()), [
+        *head,
+        f"{most} to {len(shares)}",
+    ]
 
 
 def _or_zero(half_widths: np.ndarray | None) -> np.ndarray | float:

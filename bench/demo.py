@@ -137,7 +137,7 @@ def run_demo(
         "title": f"{name}: exact explanations, and how sampling compares",
         "lead": f"A HarsanyiNet that predicts {table.target} and explains itself exactly.",
         "split": split + ". " + table.notes,
-        "examples": _telling_rows(model, rows, table.y[test]),
+        "examples": telling_rows(model, rows, table.y[test]),
         "made": {"command": command, **provenance(), "versions": versions()},
     }
     atomic_write(folder / "run.json", json.dumps(note, indent=1).encode())
@@ -216,12 +216,7 @@ def score_all(
         test: Row numbers all are scored on.
         seed: Seed of rivals and masks.
     """
-
-    def own(rows: "pd.DataFrame", present: np.ndarray | None) -> np.ndarray:
-        if table.task == "classification":
-            return model.classes_[model.logits(rows, present=present).argmax(1)]
-        return model.outputs(rows, present=present)[:, 0]
-
+    own = own_prediction(model)
     scores = [score_model("HarsanyiNet", own, table, test, fit_seconds, seed)]
     for name, (rival, seconds) in fit_rivals(table, train, seed).items():
 
@@ -236,6 +231,24 @@ def score_all(
     return scores
 
 
+def own_prediction(model: Any) -> Any:  # noqa: ANN401 - either estimator
+    """What the model predicts with some players absent, by its own statement of absence.
+
+    Args:
+        model: Fitted estimator.
+
+    Returns:
+        A function of rows and presence `(b, n)` (or None) to predictions `(b,)`.
+    """
+
+    def predict(rows: "pd.DataFrame", present: np.ndarray | None) -> np.ndarray:
+        if hasattr(model, "classes_"):
+            return model.classes_[model.logits(rows, present=present).argmax(1)]
+        return model.outputs(rows, present=present)[:, 0]
+
+    return predict
+
+
 def explain_rows(model: Any, rows: "pd.DataFrame") -> tuple["Explanation", float]:  # noqa: ANN401
     """Explanation of the rows, and the milliseconds that one row took.
 
@@ -245,7 +258,33 @@ def explain_rows(model: Any, rows: "pd.DataFrame") -> tuple["Explanation", float
     """
     start = time.perf_counter()
     explanation = model.explain(rows)
-    return explanation, 1000 * (time.perf_counter() - start) / len(rows)
+    milliseconds = 1000 * (time.perf_counter() - start) / len(rows)
+    return with_spectrum(explanation, model, rows), milliseconds
+
+
+def with_spectrum(
+    explanation: "Explanation",
+    model: Any,  # noqa: ANN401 - either estimator
+    rows: "pd.DataFrame",
+    most: int = 32,
+) -> "Explanation":
+    """The explanation with the model's mean order spectrum, over the first rows.
+
+    Args:
+        explanation: Of the rows.
+        model: Fitted estimator.
+        rows: What was explained.
+        most: Rows whose dividends are looked at.
+    """
+    if "order_spectrum" in explanation.diagnostics:
+        return explanation
+    dividends = model.dividends(rows.iloc[:most])
+    try:
+        spectrum = dividends.order_spectrum().mean((0, 2))
+    except ValueError:  # too many coalitions to write out: part by part is a closed form
+        spectrum = dividends.term_spectrum().mean((0, 2))
+    diagnostics = {**explanation.diagnostics, "order_spectrum": spectrum[None]}
+    return dataclasses.replace(explanation, diagnostics=diagnostics)
 
 
 def judge(
@@ -295,19 +334,32 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def _telling_rows(model: Any, rows: "pd.DataFrame", y: np.ndarray) -> list[int]:  # noqa: ANN401
-    """A sure prediction, an unsure one and a wrong one: three rows that say more than the first."""
-    if not hasattr(model, "classes_"):
-        predicted = model.predict(rows)
-        order = np.argsort(predicted)
-        return sorted({int(order[-1]), int(order[0]), int(np.abs(predicted - y).argmax())})
-    logits = np.sort(model.logits(rows), axis=1)
-    margin = logits[:, -1] - logits[:, -2]
-    chosen = [int(margin.argmax()), int(margin.argmin())]
-    wrong = np.flatnonzero(model.predict(rows) != y)
-    if len(wrong):
-        chosen.append(int(wrong[margin[wrong].argmax()]))
-    return list(dict.fromkeys(chosen))
+def telling_rows(
+    model: Any,  # noqa: ANN401 - either estimator
+    rows: "pd.DataFrame",
+    y: np.ndarray | None = None,
+) -> list[tuple[int, str]]:
+    """Rows that say more than the first three, and why: the surest, the least sure, a mistake.
+
+    Args:
+        model: Fitted estimator.
+        rows: Rows that may be shown.
+        y: Their targets, for the mistake; or None.
+    """
+    predicted = model.predict(rows)
+    if hasattr(model, "classes_"):
+        logits = np.sort(model.logits(rows), axis=1)
+        margin = logits[:, -1] - logits[:, -2]
+        found = {"the surest": int(margin.argmax()), "the least sure": int(margin.argmin())}
+        wrong = np.flatnonzero(predicted != y) if y is not None else []
+        if len(wrong):
+            worst = int(wrong[margin[wrong].argmax()])
+            found[f"the surest mistake (it is {y[worst]})"] = worst  # pyright: ignore[reportOptionalSubscript]
+    else:
+        found = {"the highest": int(predicted.argmax()), "the lowest": int(predicted.argmin())}
+        if y is not None:
+            found["the furthest off"] = int(np.abs(predicted - y).argmax())
+    return list({row: (row, why) for why, row in found.items()}.values())
 
 
 def _frame(records: list[dict[str, Any]]) -> "pd.DataFrame":

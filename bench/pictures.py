@@ -150,7 +150,7 @@ def _draw_family(
     for marker, chosen in (("o", ~on_floor), ("v", on_floor)):
         ax.plot(cost[chosen], error[chosen], marker, color=colour, markersize=7)
     ax.annotate(
-        name + (" (exact up to rounding)" if on_floor.all() else ""),
+        name + (" (no error found)" if on_floor.all() else ""),
         xy=(float(cost[0]), float(error[0])),
         xytext=(9, 4),
         textcoords="offset points",

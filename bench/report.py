@@ -38,13 +38,13 @@ class Table:
 
     Args:
         title: Its heading.
-        columns: Headings, each with a sentence that explains it.
+        columns: Short heading for a terminal, heading for a page, a sentence that explains it.
         rows: Cells, as many as columns.
         note: What a reader should know before comparing.
     """
 
     title: str
-    columns: Sequence[tuple[str, str]]
+    columns: Sequence[tuple[str, str, str]]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
 
@@ -62,7 +62,7 @@ class Table:
             box=box.SIMPLE_HEAD,
             pad_edge=False,
         )
-        for i, (heading, _) in enumerate(self.columns):
+        for i, (heading, _, _) in enumerate(self.columns):
             numeric = any(isinstance(row[i].sort, float) for row in self.rows)
             drawn.add_column(Text(heading), justify="right" if numeric else "left", no_wrap=True)
         for row in self.rows:
@@ -198,17 +198,14 @@ def leaderboard_table(board: "pd.DataFrame") -> Table:
     records = board.to_dict("records")
     several = len({row["problem"] for row in records}) > 1
     columns = [
-        *([("problem", "data and model that are explained")] if several else []),
-        ("contender", "method, and its budget where it has one"),
-        ("of", "own: the model explains itself; box: a method explains a given model"),
-        ("error", "root of squared error over squared true values, 0 is perfect"),
-        ("95 % int.", "95 % interval of the error, over explained rows"),
-        ("rank", "rank agreement: Spearman correlation with the true values, 1 is perfect"),
-        (
-            "evaluations",
-            "coalitions per explained row, counted where they are asked, else as stated",
-        ),
-        ("ms/row", "wall-clock time to explain one row"),
+        *([("problem", "problem", "data and model that are explained")] if several else []),
+        ("contender", "contender", "method, and its budget where it has one"),
+        ("of", "explains", "own: a model explains itself; box: a method explains a given model"),
+        ("error", "error", "root of squared error over squared true values, 0 is perfect"),
+        ("95 % int.", "95 % interval", "of the error, over explained rows"),
+        ("rank", "rank agreement", "Spearman correlation with the true values, 1 is perfect"),
+        ("evals", "evaluations", "coalitions per row, counted where they are asked, else stated"),
+        ("ms/row", "ms per row", "wall-clock time to explain one row"),
     ]
     rows = []
     for row in records:
@@ -252,11 +249,11 @@ def accuracy_table(accuracy: "pd.DataFrame") -> Table:
     metric = str(accuracy["metric"].iloc[0])
     show = _percent if metric == "accuracy" else lambda value: _fixed(value, 3)
     columns = [
-        ("model", "trained on the same rows"),
-        (metric, "on the test rows"),
-        ("95 % interval", "over test rows, by bootstrap"),
-        ("half masked", f"{metric} with a random half of the players absent"),
-        ("fit s", "wall clock"),
+        ("model", "model", "trained on the same rows"),
+        (metric, metric, "on the test rows"),
+        ("95 % interval", "95 % interval", "over test rows, by bootstrap"),
+        ("half masked", "half masked", f"{metric} with a random half of the players absent"),
+        ("fit s", "seconds to fit", "wall clock"),
     ]
     rows = [
         [
@@ -277,14 +274,14 @@ def accuracy_table(accuracy: "pd.DataFrame") -> Table:
 def explanation_sections(
     explanation: Explanation,
     rows: "pd.DataFrame | None" = None,
-    examples: Sequence[int] | None = None,
+    examples: Sequence[tuple[int, str]] | None = None,
 ) -> list[Section]:
     """Example explanations as pictures, all rows at once, and the order spectrum.
 
     Args:
         explanation: Of `b` rows.
         rows: The same rows as the user wrote them, whose cells stand beside the names.
-        examples: Rows to draw; the first three by default.
+        examples: Rows to draw and why they were chosen; the first three by default.
 
     Returns:
         One section of examples and one of the whole.
@@ -293,15 +290,17 @@ def explanation_sections(
 
     additive = explanation.estimand in ("shapley", "owen")
     draw = explanation.plot.waterfall if additive else explanation.plot.bar
-    chosen = range(min(3, len(explanation))) if examples is None else examples
+    if examples is None:
+        examples = [(row, "") for row in range(min(3, len(explanation)))]
     pictures = []
-    for row in chosen:
+    for row, why in examples:
         ax = draw(row, shown=_cells(rows, row, explanation))
         output = output_of_row(explanation, row, None)
         name = explanation.output_names()[output]
         values = explanation.values[row, :, output].tolist()
         alt = f"Row {row}, output {name}: {in_words(explanation.player_names(row), values)}"
-        pictures.append(picture(ax, alt, f"Row {row}: why {name} got its score."))
+        caption = f"Row {row}" + (f", {why}" if why else "") + f": why {name} got its score."
+        pictures.append(picture(ax, alt, caption))
     exact = (
         "Exact: the bars sum to the model's own output, up to rounding."
         if explanation.exact

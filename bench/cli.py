@@ -1,0 +1,429 @@
+"""The command line: train, explain, bench, truth, report, doctor.
+
+Exit codes: 0 done; 2 what was passed cannot be used (one line says why); 3 a check did not pass;
+130 interrupted, and the same command continues.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.faults import CHECK_FAILED, friendly
+
+app = typer.Typer(
+    name="harsanyi",
+    help="Models that explain themselves exactly, explainers, and one harness that judges them.",
+    epilog="Start with: harsanyi train data.csv --target COLUMN, "
+    "then harsanyi explain model data.csv --html page.html",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+truth_app = typer.Typer(
+    no_args_is_help=True, help="Ground truth as a long job: plan, run, check, verify."
+)
+app.add_typer(truth_app, name="truth")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
+Seed = Annotated[int, typer.Option(help="Seed of split, model and sampling.")]
+Target = Annotated[str | None, typer.Option(help="Column to predict.")]
+Task = Annotated[str, typer.Option(help="auto, classification or regression.")]
+
+KINDS = ("tabular",)
+"""What `train` can train."""
+
+
+@app.command()
+def train(
+    data: Annotated[
+        list[str], typer.Argument(metavar="[KIND] DATA", help="tabular (default), then a CSV.")
+    ],
+    target: Target = None,
+    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("model"),
+    task: Task = "auto",
+    test_share: Annotated[float, typer.Option(help="Share of rows held out and scored.")] = 0.2,
+    seed: Seed = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a model that explains itself on a CSV; an interrupted training continues."""
+    with friendly(debug, as_json):
+        path = _kind_and_data(data)
+        if target is None:
+            raise ValueError(f"which column of {path} is to be predicted? Pass --target COLUMN.")
+        from bench.demo import clear_checkpoints, fit_model, own_prediction
+        from bench.frames import read_frame, split_table, take_target
+        from bench.rivals import score_model
+
+        table = take_target(read_frame(path), target, task, name=str(path))
+        rows, test = split_table(table, test_share, seed)
+        out.mkdir(parents=True, exist_ok=True)
+        model, seconds = fit_model(table, rows, out, seed, {}, None if as_json else _console())
+        model.save_pretrained(out)
+        score = score_model("HarsanyiNet", own_prediction(model), table, test, seconds, seed)
+        clear_checkpoints(out)
+        words = (
+            f"{table.task}, {len(rows):,} rows, {table.X.shape[1]} columns"
+            + (f" ({table.notes})" if table.notes else "")
+            + f"\n{score.metric} {score.score:.4f} on {len(test):,} held-out rows "
+            f"(95 % interval {score.score_lo:.4f} to {score.score_hi:.4f}); "
+            f"{score.masked_score:.4f} with a random half of the players absent"
+            + f"\nmodel written to {out}; next: harsanyi explain {out} {path} --html page.html"
+        )
+        _answer(
+            {
+                "model": str(out),
+                "task": table.task,
+                "metric": score.metric,
+                "score": score.score,
+                "interval": [score.score_lo, score.score_hi],
+                "half_masked": score.masked_score,
+                "seconds": seconds,
+                "players": list(map(str, table.X.columns)),
+                "notes": table.notes,
+            },
+            words,
+            as_json,
+        )
+
+
+@app.command()
+def explain(
+    model: Annotated[Path, typer.Argument(help="Folder that train wrote.")],
+    data: Annotated[
+        Path, typer.Argument(help="CSV with the model's columns; others are ignored.")
+    ],
+    html: Annotated[Path | None, typer.Option(help="Page with pictures to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Values to write, as safetensors.")] = None,
+    top: Annotated[int, typer.Option(help="Players to print per row.")] = 5,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Explain every row of a CSV exactly; print, keep the values, make a page with pictures."""
+    with friendly(debug, as_json):
+        from bench.demo import explain_rows, telling_rows, versions
+        from bench.frames import pick_columns, read_frame
+        from bench.provenance import provenance
+
+        fitted = load_model(model)
+        rows = pick_columns(read_frame(data), fitted.players_, name=str(data))
+        explanation, milliseconds = explain_rows(fitted, rows)
+        written = []
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            explanation.save(out)
+            written.append(str(out))
+        if html is not None:
+            from bench.report import explanation_sections, write_page
+
+            made = {"command": _command(), **provenance(), "versions": versions()}
+            sections = explanation_sections(explanation, rows, telling_rows(fitted, rows))
+            lead = f"{len(rows):,} rows of {data.name}, explained by the model that predicts them."
+            write_page(html, f"Explanations of {data.name}", lead, sections, made)
+            written.append(str(html))
+        gap = explanation.diagnostics.get("additivity_gap")
+        facts = {
+            "rows": len(rows),
+            "players": list(explanation.player_names()),
+            "outputs": list(explanation.output_names()),
+            "exact": explanation.exact,
+            "additivity_gap": None if gap is None else float(gap.abs().max()),
+            "ms_per_row": milliseconds,
+            "written": written,
+        }
+        if as_json:
+            facts["predictions"] = [str(label) for label in fitted.predict(rows)]
+            facts["top"] = _top(explanation, len(rows), top)
+            print(json.dumps(facts))
+            return
+        _console().print(_rows_table(fitted, explanation, rows, top))
+        for path in written:
+            print(f"wrote {path}")
+
+
+@app.command()
+def bench(
+    data: Annotated[Path | None, typer.Argument(help="A CSV with a header.")] = None,
+    target: Target = None,
+    suite: Annotated[str | None, typer.Option(help="A suite in place of a CSV.")] = None,
+    problem: Annotated[
+        str | None, typer.Option(help="A named problem in place of a CSV, such as adult/mlp.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("out/bench"),
+    task: Task = "auto",
+    rows: Annotated[int, typer.Option(help="Rows whose explanations are judged.")] = 24,
+    seed: Seed = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Judge models and explanations: on a CSV, or sampling on a named problem."""
+    with friendly(debug, as_json):
+        if [data, suite, problem].count(None) != 2:
+            raise ValueError("pass one of: a CSV with --target, --suite NAME, --problem NAME.")
+        if suite is not None:
+            raise ValueError(f"suite={suite!r} is unknown; suites: none in this version.")
+        console = _console(quiet=as_json)
+        if problem is not None:
+            from bench.judging import judge_problem
+
+            board = judge_problem(problem, out, rows=rows, seed=seed, command=_command())
+        else:
+            from bench.demo import run_demo
+            from bench.frames import read_frame, take_target
+
+            if target is None:
+                raise ValueError(f"which column of {data} is to be predicted? Pass --target.")
+            table = take_target(read_frame(str(data)), target, task, name=str(data))
+            name = str(data and data.name.split(".")[0])
+            board = run_demo(
+                table, name, out, command=_command(), seed=seed, judged=rows, console=console
+            ).leaderboard
+        if as_json:
+            print(board.to_json(orient="records"))
+        elif problem is not None:
+            from bench.report import leaderboard_table
+
+            console.print(leaderboard_table(board).rich())
+            print(f"wrote {out / 'report.html'}")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    html: Annotated[Path | None, typer.Option(help="Page to write; FOLDER/report.html.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print the leaderboard of a run and write its page."""
+    with friendly(debug, as_json):
+        from bench.report import (
+            accuracy_table,
+            leaderboard_table,
+            read_parquet,
+            write_report,
+        )
+
+        page = write_report(folder, html)
+        if as_json:
+            print(json.dumps({"page": str(page)}))
+            return
+        for name, drawn in (("accuracy", accuracy_table), ("leaderboard", leaderboard_table)):
+            table = read_parquet(folder / f"{name}.parquet")
+            if table is not None:
+                _console().print(drawn(table).rich())
+        print(f"wrote {page}")
+
+
+@app.command()
+def doctor(as_json: Json = False, debug: Debug = False) -> None:
+    """Versions, threads, device, extras, and packages whose names clash with ours."""
+    with friendly(debug, as_json):
+        from bench.doctor import examine, missing_core
+
+        found = examine()
+        lacking = missing_core(found)
+        _answer(found, _diagnosis(found, lacking), as_json)
+    if found["clashes"] or lacking:
+        raise typer.Exit(CHECK_FAILED)
+
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the job.")]
+
+
+@truth_app.command("plan")
+def truth_plan(
+    folder: Folder,
+    problem: Annotated[str, typer.Argument(help="A named problem, such as adult/mlp.")],
+    budget: Annotated[int, typer.Option(help="Coalitions per row.")] = 20_000,
+    rows: Annotated[int, typer.Option(help="Rows to make truth of.")] = 32,
+    shard_size: Annotated[int, typer.Option(help="Rows per shard.")] = 16,
+    seed: Seed = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write down what is to be made, and say what it will cost."""
+    with friendly(debug, as_json):
+        from baselines import shards
+        from bench.problems.catalogue import named_problem
+        from bench.truth_jobs import plan_truth, truth_work
+
+        named = named_problem(problem, b=rows)
+        plan = plan_truth(named, folder, budget=budget, seed=seed, shard_size=shard_size)
+        cost = shards.estimate(plan, truth_work(plan, named), probe=1)
+        facts = {"folder": str(folder), "items": cost.items, "shards": cost.shards}
+        facts |= {"pending": cost.pending, "hours": cost.hours, "bytes": cost.bytes}
+        _answer(facts, f"{cost}\nnext: harsanyi truth run {folder}", as_json)
+
+
+@truth_app.command("run")
+def truth_run(folder: Folder, as_json: Json = False, debug: Debug = False) -> None:
+    """Make what is not made yet; start it again after any crash, and in as many processes."""
+    with friendly(debug, as_json):
+        from bench.truth_jobs import run_truth
+
+        written = run_truth(_planned_problem(folder), folder, progress=not as_json)
+        words = f"wrote {len(written)} shards\nnext: harsanyi truth check {folder}"
+        _answer({"folder": str(folder), "written": written}, words, as_json)
+
+
+@truth_app.command("check")
+def truth_check(folder: Folder, as_json: Json = False, debug: Debug = False) -> None:
+    """Read every shard; only this declares a truth fit for use (exit code 3 if it is not)."""
+    with friendly(debug, as_json):
+        from bench.truth_jobs import check_truth
+
+        found = check_truth(folder)
+        facts = {"folder": str(folder), "complete": found.complete, "found": str(found)}
+        _answer(facts, str(found), as_json)
+    if not found.complete:
+        raise typer.Exit(CHECK_FAILED)
+
+
+@truth_app.command("verify")
+def truth_verify(
+    folder: Folder,
+    row: Annotated[int | None, typer.Option(help="Row to recompute; a random one else.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Recompute one row of a checked truth and compare."""
+    with friendly(debug, as_json):
+        from bench.truth_jobs import verify_truth
+
+        gap = verify_truth(_planned_problem(folder), folder, row=row, seed=seed)
+        words = f"verified: recomputed values differ by {gap:.2g} relative to max(1, |value|)"
+        _answer({"folder": str(folder), "gap": gap}, words, as_json)
+
+
+def load_model(folder: Path) -> Any:  # noqa: ANN401 - either estimator
+    """The estimator that a folder holds, classifier or regressor.
+
+    Args:
+        folder: From `harsanyi train` or `save_pretrained`.
+
+    Raises:
+        FileNotFoundError: If there is no model in it.
+        ValueError: If its config is corrupt or of another kind of model.
+    """
+    from harsanyi.estimators import HarsanyiClassifier, HarsanyiRegressor
+
+    config = folder / "config.json"
+    if not config.is_file():
+        raise FileNotFoundError(
+            f"no model in {folder} (no config.json); harsanyi train DATA --target COLUMN --out "
+            f"{folder} makes one."
+        )
+    try:
+        said = json.loads(config.read_text(encoding="utf-8"))
+        kind = said["estimator"]["kind"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{config} is damaged or not of a model for tables; train it again."
+        ) from error
+    kinds = {kind.__name__: kind for kind in (HarsanyiClassifier, HarsanyiRegressor)}
+    if kind not in kinds:
+        raise ValueError(f"{config} is of a {kind!r}; explain reads {' and '.join(kinds)}.")
+    return kinds[kind].from_pretrained(folder)
+
+
+def _kind_and_data(words: list[str]) -> Path:
+    if len(words) == 1:
+        kind, data = "tabular", words[0]
+        if data in KINDS and not Path(data).exists():
+            raise ValueError(f"train {data} what? Pass a file: harsanyi train {data} data.csv.")
+    elif len(words) == 2:
+        kind, data = words
+    else:
+        raise ValueError(f"{len(words)} arguments; pass at most a kind and a file.")
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r} cannot be trained here; available: {', '.join(KINDS)}.")
+    return Path(data)
+
+
+def _planned_problem(folder: Path) -> Any:  # noqa: ANN401 - a Problem
+    from baselines import shards
+    from bench.problems.catalogue import named_problem
+
+    plan = shards.open_job(folder)
+    return named_problem(str(plan.config["problem"]), b=plan.n_items)
+
+
+def _console(quiet: bool = False) -> Any:  # noqa: ANN401 - rich's Console
+    from rich.console import Console
+
+    return Console(quiet=quiet)
+
+
+def _answer(facts: dict[str, Any], words: str, as_json: bool) -> None:
+    print(json.dumps(facts) if as_json else words)
+
+
+def _command() -> str:
+    from bench.demo import command_line
+
+    return command_line()
+
+
+def _top(explanation: Any, rows: int, most: int) -> list[dict[str, float]]:  # noqa: ANN401
+    from baselines.bars import output_of_row
+
+    found = []
+    names = explanation.player_names()
+    for row in range(rows):
+        values = explanation.values[row, :, output_of_row(explanation, row, None)]
+        order = values.abs().argsort(descending=True, stable=True)[:most]
+        found.append({names[i]: float(values[i]) for i in order.tolist()})
+    return found
+
+
+def _rows_table(fitted: Any, explanation: Any, rows: Any, top: int, most: int = 10) -> Any:  # noqa: ANN401
+    """The first rows: prediction and the players that moved it most."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"{len(rows):,} rows explained" + (f", the first {most}" if len(rows) > most else "")
+    drawn = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for heading in ("row", "prediction", f"the {top} players that moved it most"):
+        drawn.add_column(heading)
+    first = rows.iloc[:most]
+    predicted = fitted.predict(first)
+    for row, values in enumerate(_top(explanation, len(first), top)):
+        label = predicted[row]
+        shown = f"{label:.4g}" if isinstance(label, float) else str(label)
+        moved = ", ".join(f"{name} {value:+.3g}" for name, value in values.items())
+        drawn.add_row(str(row), Text(shown), Text(moved))
+    return drawn
+
+
+def _diagnosis(found: dict[str, Any], lacking: list[str]) -> str:
+    threads = found["threads"]
+    lines = [
+        f"Python {found['python']} on {found['platform']}",
+        (
+            f"device {found['device']}; {threads['torch']} threads of {threads['cpus']} CPUs "
+            f"(OMP_NUM_THREADS={threads['OMP_NUM_THREADS']})"
+        ),
+        ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version),
+    ]
+    for extra, names in found["extras"].items():
+        absent = [name for name, version in names.items() if version is None]
+        state = "installed" if not absent else f"absent; pip install 'harsanyi[{extra}]'"
+        lines.append(f"extra {extra}: {state}")
+    lines.append(f"data folder: {found['data'] or 'none; set HARSANYI_DATA to one'}")
+    lines += [f"MISSING: {name}; reinstall harsanyi" for name in lacking]
+    lines += [f"CLASH: {words}" for words in found["clashes"]] or ["no clash of package names"]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The console script `harsanyi`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Judge the table of contenders on one named problem and leave a run's folder behind."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baselines.shards import atomic_write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ESTIMATORS = ("permutation", "kernel-shap", "leverage-shap", "odd-gp")
+
+
+def judge_problem(
+    name: str,
+    folder: Path,
+    *,
+    rows: int = 24,
+    seed: int = 0,
+    command: str = "",
+    truth_budget: int = 20_000,
+) -> "pd.DataFrame":
+    """Every sampling estimator at every budget on a named problem.
+
+    Args:
+        name: Such as `synthetic/airport` or `adult/mlp`.
+        folder: Where leaderboard, explanations and page are written.
+        rows: Rows to judge on.
+        seed: Seed of truth and contenders.
+        command: The command that repeats the run.
+        truth_budget: Coalitions per row behind sampled truth.
+
+    Returns:
+        The leaderboard.
+
+    Raises:
+        ValueError: If there is no such problem.
+    """
+    from tqdm import tqdm
+
+    from bench import contender_table, evaluate, ground_truth, leaderboard
+    from bench.demo import versions
+    from bench.problems.catalogue import named_problem
+    from bench.provenance import provenance
+    from bench.report import write_parquet, write_report
+
+    folder.mkdir(parents=True, exist_ok=True)
+    problem = named_problem(name, b=rows)
+    truth = ground_truth(problem, budget=truth_budget, seed=seed, progress=True)
+    chosen = {
+        label: contender
+        for label, contender in contender_table().items()
+        if label.split("@")[0] in ESTIMATORS
+    }
+    board = leaderboard(
+        [
+            evaluate(contender, problem, truth, name=label, seed=seed)
+            for label, contender in tqdm(chosen.items(), desc="contenders")
+        ]
+    )
+    write_parquet(folder / "leaderboard.parquet", board)
+    truth.save(folder / "explanations.safetensors")
+    note = {
+        "title": f"{name}: explainers compared",
+        "lead": "Sampling estimators at several budgets, judged against ground truth.",
+        "made": {"command": command, **provenance(), "versions": versions()},
+    }
+    atomic_write(folder / "run.json", json.dumps(note, indent=1).encode())
+    write_report(folder)
+    return board

@@ -20,6 +20,8 @@ from harsanyi.parts.gated import GatedPart
 from harsanyi.table import Table
 
 Preset = Literal["chen2023", "chen2023-released"]
+RARE = 0.3
+"""Share of rows below which two children count as never firing together."""
 PRESETS: tuple[str, ...] = ("chen2023", "chen2023-released")
 
 
@@ -131,7 +133,8 @@ def published_net(
 def revive(part: GatedPart, x: Tensor, present: Tensor, generator: torch.Generator) -> None:
     """Give units of the deeper blocks two children that fire together, and positive weights.
 
-    A unit then fires wherever both children do, which real columns, being correlated, often allow.
+    A unit then fires wherever both children do, which real columns, being correlated, often allow;
+    where they do not, it starts with one child.
 
     Args:
         part: A part with value gates, changed in place.
@@ -148,11 +151,13 @@ def revive(part: GatedPart, x: Tensor, present: Tensor, generator: torch.Generat
         first = _busy(below, block.n_units, generator)
         together = below[first].float() @ below.float().T / below.shape[1]
         same = (fields[depth - 1][first][:, None] == fields[depth - 1][None]).all(-1)
-        jitter = 0.2 * torch.rand(together.shape, generator=generator)
+        jitter = 0.1 * torch.rand(together.shape, generator=generator)
         second = torch.where(same, -1.0, together - jitter).argmax(1)
+        units = torch.arange(block.n_units)
+        second = torch.where(together[units, second] < RARE, first, second)
         block.tau.fill_(-1.0)
-        block.tau[torch.arange(block.n_units), first] = 1.0
-        block.tau[torch.arange(block.n_units), second] = 1.0
+        block.tau[units, first] = 1.0
+        block.tau[units, second] = 1.0
         block.weight.abs_()
 
 

@@ -228,7 +228,7 @@ def share(dividends: Tensor, fields: Tensor) -> Tensor:
     Returns:
         Shapley values `(n, b, k)`.
     """
-    b = dividends.shape[1]
+    b, k = dividends.shape[1:]
     shares = fields.to(dividends.dtype) / fields.sum(-1, keepdim=True).clamp(min=1)
     flat = rearrange(dividends, "u b k -> u (b k)")
     plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or flat.numel() == 0
@@ -241,7 +241,7 @@ def share(dividends: Tensor, fields: Tensor) -> Tensor:
         phi = F.embedding_bag(
             unit.contiguous(), flat, starts, mode="sum", per_sample_weights=shares.T[owner, unit]
         )
-    return rearrange(phi, "n (b k) -> n b k", b=b)
+    return rearrange(phi, "n (b k) -> n b k", b=b, k=k)
 
 
 def _dividends(z: Tensor, readout: Tensor) -> Tensor:

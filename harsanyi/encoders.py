@@ -192,7 +192,7 @@ class ScalarEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Values `(n, b, 1)` of raw rows `(b, n)`."""
-        z = self.standardize(x).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        z = self.standardize(x).nan_to_num(nan=0.0).clamp(-1e4, 1e4)  # finite in any float
         return rearrange(z, "b n -> n b 1").to(self.unit.dtype)
 
 

@@ -280,13 +280,13 @@ def test_explaining_changes_nothing_in_the_model_or_the_world():
     net = make_net(presence_spec(5, 2, learned=False), 5, 2, dtype=torch.float32).train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     torch.manual_seed(3)
-    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     e = net.explain(rows(4, 5))
     assert net.training
     assert e.values.dtype == torch.float32
     assert not e.values.requires_grad
     assert torch.equal(states[0], torch.get_rng_state())
-    assert (states[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert (states[1] == np.random.get_state()[1]).all()
     assert states[2] == random.getstate()
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, before[name])

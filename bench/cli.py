@@ -99,6 +99,9 @@ def explain(
     html: Annotated[Path | None, typer.Option(help="Page with pictures to write.")] = None,
     out: Annotated[Path | None, typer.Option(help="Values to write, as safetensors.")] = None,
     top: Annotated[int, typer.Option(help="Players to print per row.")] = 5,
+    unknown: Annotated[
+        str, typer.Option(help="A category that training did not show: error or missing.")
+    ] = "error",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -108,7 +111,10 @@ def explain(
         from bench.frames import pick_columns, read_frame
         from bench.provenance import provenance
 
+        if unknown not in ("error", "missing"):
+            raise ValueError(f"unknown={unknown!r}; use --unknown error or --unknown missing.")
         fitted = load_model(model)
+        fitted.unknown = unknown
         rows = pick_columns(read_frame(data), fitted.players_, name=str(data))
         explanation, milliseconds = explain_rows(fitted, rows)
         written = []

@@ -99,6 +99,10 @@ class Explanation:
             given = getattr(self, name)
             if given is not None and len(given) != wanted:
                 raise ValueError(f"{name} names {len(given)} entries; there are {wanted}.")
+        if self.player_mask is not None:
+            # rounding aside padding scores 0 already; here it does so exactly
+            real = self.player_mask.to(self.values.device)[..., None]
+            object.__setattr__(self, "values", torch.where(real, self.values, 0.0))
         # a finite sum has finite terms, and one pass is all it takes to see so
         if not (torch.isfinite(self.values.sum()) or torch.isfinite(self.values).all()):
             bad = (~torch.isfinite(self.values)).flatten(1).any(-1).nonzero().flatten().tolist()

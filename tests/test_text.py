@@ -1,0 +1,288 @@
+"""Laws of text games: who plays, what removal does, and that padding changes nothing."""
+
+import pytest
+import torch
+
+from baselines import TextModel, exact_shapley
+
+transformers = pytest.importorskip("transformers")
+
+WORDS = ["the", "film", "was", "not", "good", "bad", "but", "a", "long", "story", "dull", "great"]
+WORDS += ["un", "##believ", "##able", ".", ",", "!"]
+ANOTHER = ["a", "great", ",", "un", "believ", "able", "story", "but", "long", "."]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+TEXTS = ["The film was not good.", "Dull!", "a great, unbelievable story but long. The film!"]
+
+
+def wordpiece():
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    vocabulary = {token: i for i, token in enumerate(SPECIAL + WORDS)}
+    core = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer()
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=24,
+    )
+
+
+def classifier(kind: str = "bert", longest: int = 24):
+    size = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_labels": 3}
+    heads = {"num_attention_heads": 2, "intermediate_size": 16}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        if kind == "bert":
+            config = transformers.BertConfig(
+                **size, **heads, max_position_embeddings=longest, initializer_range=0.6
+            )
+            model = transformers.BertForSequenceClassification(config)
+        elif kind == "roberta":
+            config = transformers.RobertaConfig(
+                **size,
+                **heads,
+                max_position_embeddings=longest + 1,
+                pad_token_id=0,
+                type_vocab_size=2,
+                initializer_range=0.6,
+            )
+            model = transformers.RobertaForSequenceClassification(config)
+        elif kind == "distilbert":
+            config = transformers.DistilBertConfig(
+                vocab_size=40,
+                dim=16,
+                n_layers=2,
+                n_heads=2,
+                hidden_dim=16,
+                num_labels=3,
+                max_position_embeddings=longest,
+                initializer_range=0.6,
+            )
+            model = transformers.DistilBertForSequenceClassification(config)
+        else:
+            config = transformers.GPT2Config(
+                vocab_size=40,
+                n_embd=16,
+                n_layer=2,
+                n_head=2,
+                n_positions=longest,
+                num_labels=3,
+                pad_token_id=0,
+                initializer_range=0.6,
+            )
+            model = transformers.GPT2ForSequenceClassification(config)
+    return model.eval()
+
+
+def text_model(kind: str = "bert", **options) -> TextModel:
+    tokenizer = wordpiece()
+    if kind in ("distilbert", "gpt2"):
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    return TextModel(classifier(kind), tokenizer, **options)
+
+
+def grand(game) -> torch.Tensor:
+    return torch.ones(1, 1, game.n_players, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(
+    ("players", "wanted"),
+    [
+        (
+            "token",
+            [
+                ("The", "film", "was", "not", "good", "."),
+                ("Dull", "!"),
+                (*ANOTHER, "The", "film", "!"),
+            ],
+        ),
+        (
+            "word",
+            [
+                ("The", "film", "was", "not", "good."),
+                ("Dull!",),
+                ("a", "great,", "unbelievable", "story", "but", "long.", "The", "film!"),
+            ],
+        ),
+        (
+            "sentence",
+            [
+                ("The film was not good.",),
+                ("Dull!",),
+                ("a great, unbelievable story but long.", "The film!"),
+            ],
+        ),
+    ],
+)
+def test_players_are_the_words_of_the_text_and_never_special_tokens(players, wanted):
+    game = text_model(players=players)(TEXTS)
+    assert game.players == wanted
+    assert game.player_mask.sum(1).tolist() == [len(names) for names in wanted]
+    assert game.n_players == max(len(names) for names in wanted)
+    assert (game.n_explicands, game.n_outputs) == (3, 3)
+    assert game.outputs == ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "gpt2"])
+@pytest.mark.parametrize("removal", ["mask", "drop"])
+def test_with_everyone_present_the_game_is_the_model(kind, removal):
+    model = text_model(kind, removal=removal, players="word")
+    game = model(TEXTS)
+    encoded = model.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    wanted = model.model(**encoded).logits
+    torch.testing.assert_close(game(grand(game))[:, 0], wanted.detach(), atol=1e-5, rtol=0)
+    assert game.n_evals == 3
+
+
+@pytest.mark.parametrize("removal", ["mask", "drop"])
+@pytest.mark.parametrize("players", ["token", "word", "sentence"])
+def test_a_text_has_the_same_values_alone_and_among_longer_ones(removal, players):
+    model = text_model(removal=removal, players=players, batch_tokens=40)
+    together = model(TEXTS)
+    masks = torch.rand(3, 9, together.n_players, generator=torch.Generator().manual_seed(0)) < 0.5
+    values = together(masks)
+    for i, text in enumerate(TEXTS):
+        alone = model([text])
+        own = alone(masks[i : i + 1, :, : alone.n_players])
+        torch.testing.assert_close(values[i : i + 1], own, atol=1e-5, rtol=0)
+    # what a coalition says of players that a text does not have is ignored
+    flipped = masks ^ ~together.player_mask[:, None]
+    torch.testing.assert_close(together(flipped), values, atol=1e-6, rtol=0)
+
+
+def test_masking_puts_the_mask_token_in_place_of_all_tokens_of_a_word():
+    game = text_model(players="word")(["an unbelievable film"])
+    masks = torch.tensor([[True, False, True]])
+    ids = game.rows(torch.tensor([0]), masks)["input_ids"][0].tolist()
+    assert game.model.tokenizer.convert_ids_to_tokens(ids) == (
+        ["[CLS]", "[UNK]", "[MASK]", "[MASK]", "[MASK]", "film", "[SEP]"]
+    )
+    nobody = game.rows(torch.tensor([0]), torch.zeros(1, 3, dtype=torch.bool))["input_ids"][0]
+    assert game.model.tokenizer.convert_ids_to_tokens(nobody.tolist())[1:-1] == ["[MASK]"] * 5
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "gpt2"])
+def test_dropping_is_leaving_tokens_out_where_positions_are_kept(kind):
+    model = text_model(kind, removal="drop", players="token")
+    game = model(["the film was not good"])
+    keep = torch.tensor([True, False, True, True, False])
+    values = game(keep[None, None])[0, 0]
+    ids = game._encoding["input_ids"][0]
+    kept = torch.cat([torch.tensor([True]), keep, torch.tensor([True])])
+    if kind == "distilbert":  # takes no position ids: hide by attention instead
+        wanted = model.model(input_ids=ids[None], attention_mask=kept.long()[None]).logits[0]
+    else:
+        wanted = model.model(
+            input_ids=ids[kept][None], position_ids=torch.arange(7)[kept][None]
+        ).logits[0]
+    torch.testing.assert_close(values, wanted.detach(), atol=1e-5, rtol=0)
+    # another word in place of a dropped one changes nothing
+    other = model(["the story was not bad"])
+    torch.testing.assert_close(other(keep[None, None])[0, 0], values, atol=1e-5, rtol=0)
+
+
+def test_what_is_too_long_is_reported_and_no_player():
+    model = text_model(players="word", max_length=6)
+    game = model(["the film was not good but long", "dull"])
+    assert game.players == [("the", "film", "was", "not"), ("dull",)]
+    assert game.n_cut.tolist() == [len("good but long") + 0, 0]
+    assert "1 of 2 texts cut" in game.description
+    assert text_model()(["dull"]).n_cut.tolist() == [0]
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_the_longest_input_is_what_position_embeddings_allow(kind):
+    model = text_model(kind)
+    assert model.max_length == 24
+    game = model([" ".join(["good"] * 60)])
+    assert game.n_players == 22
+    assert torch.isfinite(game(grand(game))).all()
+
+
+def test_pairs_of_texts_play_together():
+    model = text_model(players="word")
+    pairs = [("the film", "was not good"), ("dull", "great story")]
+    game = model(pairs)
+    assert game.players == [("the", "film", "was", "not", "good"), ("dull", "great", "story")]
+    encoded = model.tokenizer(
+        *map(list, zip(*pairs, strict=True)), padding=True, return_tensors="pt"
+    )
+    wanted = model.model(**encoded).logits.detach()
+    torch.testing.assert_close(game(grand(game))[:, 0], wanted, atol=1e-5, rtol=0)
+    assert game.spans[0][2] == (1, 0, 3)
+
+
+def test_explanations_of_texts_add_up_and_score_padding_zero():
+    game = text_model(players="word")(TEXTS)
+    e = exact_shapley(game)
+    everyone, nobody = grand(game), ~grand(game)
+    total = (game(everyone) - game(nobody))[:, 0]
+    torch.testing.assert_close(e.values.sum(1), total, atol=1e-5, rtol=0)
+    assert (e.values[~game.player_mask] == 0).all()
+    assert e.player_names(1) == ("Dull!",)
+
+
+def test_links_are_log_probabilities_and_log_odds():
+    logits = text_model()(TEXTS)
+    everyone = grand(logits)
+    p = logits(everyone).softmax(-1)
+    torch.testing.assert_close(text_model(link="log_softmax")(TEXTS)(everyone), p.log())
+    margin = text_model(link="margin")(TEXTS)(everyone)
+    torch.testing.assert_close(margin, p.logit(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_saved_classifier_is_loaded_with_its_tokenizer(tmp_path):
+    model = text_model()
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    again = TextModel.from_pretrained(tmp_path, players="token", removal="drop")
+    game = again(TEXTS)
+    wanted = text_model(players="token", removal="drop")(TEXTS)
+    torch.testing.assert_close(game(grand(game)), wanted(grand(wanted)))
+    assert game.description == "BertForSequenceClassification logits, tokens removed by dropping"
+    with pytest.raises(OSError, match="none"):
+        TextModel.from_pretrained(tmp_path / "none")
+
+
+def test_empty_texts_beside_others_have_no_players_and_constant_games():
+    game = text_model()(["", "dull film"])
+    assert game.players[0] == ()
+    values = game(torch.tensor([[[True, True], [False, False]]]))
+    torch.testing.assert_close(values[0, 0], values[0, 1])
+    assert not torch.equal(values[1, 0], values[1, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "word"),
+    [
+        (lambda: text_model(players="letter"), ValueError, "players='letter'"),
+        (lambda: text_model(removal="delete"), ValueError, "removal='delete'"),
+        (lambda: text_model(link="probit"), ValueError, "link='probit'"),
+        (lambda: text_model()([]), ValueError, "texts is empty"),
+        (lambda: text_model()([""]), ValueError, "no text holds a player"),
+        (lambda: text_model()([3]), TypeError, "texts holds 3"),
+        (lambda: text_model()(["a", ("a", "b")]), TypeError, "mixes"),
+        (lambda: TextModel(classifier(), object()), TypeError, "fast tokenizer"),
+        (lambda: text_model()("dull film")(torch.ones(1, 1, 3).bool()), ValueError, "coalitions"),
+    ],
+)
+def test_bad_texts_and_options_are_refused_by_name(call, error, word):
+    with pytest.raises(error, match=word):
+        call()
+
+
+def test_masking_without_a_mask_token_is_refused():
+    tokenizer = wordpiece()
+    tokenizer.mask_token = None
+    with pytest.raises(ValueError, match="removal='drop'"):
+        TextModel(classifier(), tokenizer)

@@ -160,10 +160,13 @@ def evaluate(
         per_run = [removal_scores(one, factory(problem.x), seed=seed) for one in runs]
         for metric in per_run[0]:
             scores[f"{metric}_{label}"] = np.stack([one[metric] for one in per_run])
+    own = problem.explains == "own" and explainer is problem.model
+    if own:  # its pass through its parts is no forward call that a hook would see
+        ledgers = [dataclasses.replace(one, passes=max(one.passes, len(first))) for one in ledgers]
     return Evaluation(
         method=name or first.method or type(explainer).__name__,
         problem=problem,
-        explains="own" if _is_own(explainer, problem) else "box",
+        explains="own" if own else "box",
         scores=scores,
         ceilings=ceilings,
         facts={
@@ -254,10 +257,6 @@ def _timed(
             "return a baselines.Explanation."
         )
     return answer, ledger, clock
-
-
-def _is_own(explainer: Any, problem: Problem) -> bool:  # noqa: ANN401 - any explainer
-    return problem.explains == "own" and explainer is problem.model
 
 
 def _cost(

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from baselines import shards
 from baselines.exact import exact_shapley
 from baselines.explanation import Explanation
 from baselines.fingerprints import key_of
@@ -260,57 +259,8 @@ def _padded(tensor: Tensor, n: int, axis: int) -> Tensor:
     return torch.cat([tensor, tensor.new_zeros(shape)], axis) if shape[axis] else tensor
 
 
-def main() -> None:
-    """Command line of a truth worker: `python -m bench.truth plan|run|check|verify`."""
-    import typer
-
-    from bench import truth_jobs
-    from bench.problems.catalogue import named_problem
-
-    app = typer.Typer(help=main.__doc__, no_args_is_help=True, add_completion=False)
-
-    def planned(folder: str) -> Problem:
-        job = shards.open_job(folder)
-        return named_problem(job.config["problem"], b=job.n_items)
-
-    @app.command()
-    def plan(
-        folder: str,
-        problem: str,
-        rows: int = 32,
-        budget: int = 20_000,
-        seed: int = 0,
-        shard_size: int = 16,
-    ) -> None:
-        """Write down what is to be made and say what it will cost."""
-        chosen = named_problem(problem, b=rows)
-        job = truth_jobs.plan_truth(
-            chosen, folder, budget=budget, seed=seed, shard_size=shard_size
-        )
-        typer.echo(shards.estimate(job, truth_jobs.truth_work(job, chosen)))
-
-    @app.command()
-    def run(folder: str) -> None:
-        """Make what is not made yet, as one of torchrun's ranks or alone."""
-        written = truth_jobs.run_truth(planned(folder), folder)
-        typer.echo(f"{len(written)} shards written")
-
-    @app.command()
-    def check(folder: str) -> None:
-        """Declare the truth fit for use, or say what lacks (exit code 3)."""
-        report = truth_jobs.check_truth(folder)
-        typer.echo(report)
-        if not report.complete:
-            raise typer.Exit(3)
-
-    @app.command()
-    def verify(folder: str, row: int | None = None) -> None:
-        """Recompute one explicand and compare."""
-        gap = truth_jobs.verify_truth(planned(folder), folder, row=row)
-        typer.echo(f"verified: largest relative difference {gap:.3g}")
-
-    app()
-
-
 if __name__ == "__main__":
-    main()
+    # so that torchrun can start workers as a module: torchrun -m bench.truth run FOLDER
+    from bench.cli import truth_app
+
+    truth_app()

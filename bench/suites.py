@@ -1,0 +1,292 @@
+"""The tabular suite: every model on every table and seed, resumable, judged in pairs.
+
+One cell is one table, model and seed, and one shard of a job; run it in any number of processes,
+as often as needed:
+
+    python -m bench.suites run FOLDER --tables adult,yeast --seeds 5
+    python -m bench.suites write FOLDER docs/results/tabular.md
+"""
+
+import importlib.metadata
+import time
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines import shards
+from baselines.coalitions import stream
+from bench.problems.tabular import TABLES, load, split
+from bench.provenance import provenance
+from bench.suite_models import MODELS, Suited, fit_suited
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.problems.tabular import Table
+
+MEASURES = (
+    *("n_rows", "n_players", "n_test", "score", "masked_score", "log_loss", "auroc", "rmse"),
+    *("fit_seconds", "predict_seconds", "explain_seconds", "exactness", "additivity_gap"),
+    *("order_1", "order_2", "order_3", "order_4", "order_more"),
+)
+"""What a cell measures. `score` is accuracy or R2; seconds of predicting and explaining are per
+row; `exactness` is the largest difference from enumeration of the public game over at most 10
+players, relative to max(1, |v|)."""
+
+MASK_DRAWS = 20
+MASKED_ROWS = 1000
+EXPLAINED_ROWS = 256
+ENUMERATED_PLAYERS = 10
+
+
+def plan_suite(
+    folder: str | PathLike[str],
+    *,
+    tables: Sequence[str] = tuple(TABLES),
+    models: Sequence[str] = tuple(MODELS),
+    seeds: int = 5,
+) -> shards.Plan:
+    """Write down which cells are to be judged, or see that a folder holds the same.
+
+    Args:
+        folder: Where the cells lie.
+        tables: Names of tables, cheapest order first or as given.
+        models: Names of models.
+        seeds: Splits per table.
+
+    Returns:
+        The plan; item i is cell i of `cells(plan)`.
+
+    Raises:
+        ValueError: If a name is unknown, or the folder holds other cells.
+    """
+    for kind, given, known in (("table", tables, TABLES), ("model", models, MODELS)):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise ValueError(f"{kind}s {unknown} are not in the suite; it has {list(known)}.")
+    config = {
+        "kind": "tabular suite",
+        "tables": list(tables),
+        "models": list(models),
+        "seeds": seeds,
+        "measures": list(MEASURES),
+        "harsanyi": importlib.metadata.version("harsanyi"),
+    }
+    names = [f"{t}/{m}/{s}" for t, m, s in _cells(config)]
+    return shards.plan_job(folder, config, names, shard_size=1)
+
+
+def _cells(config: Any) -> list[tuple[str, str, int]]:  # noqa: ANN401 - JSON
+    """Table, model and seed of every cell: a whole round of seeds comes before the next."""
+    return [
+        (table, model, seed)
+        for seed in range(config["seeds"])
+        for table in config["tables"]
+        for model in config["models"]
+    ]
+
+
+def run_suite(plan: shards.Plan, *, progress: bool = True) -> list[int]:
+    """Judge the cells that are not judged yet.
+
+    Args:
+        plan: From `plan_suite`.
+        progress: Show a bar of cells.
+
+    Returns:
+        Numbers of the cells that this call judged.
+    """
+    cells = _cells(plan.config)
+
+    def work(items: Sequence[int]) -> dict[str, Tensor]:
+        rows = [judge(*cells[item]) for item in items]
+        values = torch.tensor([[row.get(m, np.nan) for m in MEASURES] for row in rows])
+        known = values.isfinite()  # shards refuse NaN, so what was not measured has a flag
+        return {"values": values.double().where(known, 0.0), "known": known}
+
+    return shards.run(plan, work, progress=progress)
+
+
+def judge(table_name: str, model_name: str, seed: int) -> dict[str, float]:
+    """Fit one model on one split and measure it.
+
+    Args:
+        table_name: A table of the suite.
+        model_name: A model of the suite.
+        seed: Of split, fit and masks.
+
+    Returns:
+        Measure -> number; those that a model or task does not have are left out.
+    """
+    table = load(table_name)
+    parts = split(table, seed)
+    learn = np.sort(np.concatenate([parts.train, parts.validation]))
+    start = time.perf_counter()
+    fitted = fit_suited(model_name, table, learn, seed)
+    fit_seconds = time.perf_counter() - start
+    rows, truth = table.X.iloc[parts.test], table.y[parts.test]
+    start = time.perf_counter()
+    answers = fitted.predict(rows)
+    found = {
+        "n_rows": len(table.y),
+        "n_players": table.X.shape[1],
+        "n_test": len(truth),
+        "fit_seconds": fit_seconds,
+        "predict_seconds": (time.perf_counter() - start) / len(truth),
+        "score": _score(table.task, truth, answers),
+        "masked_score": _masked_score(fitted, table, parts.test, seed),
+    }
+    if table.task == "classification":
+        found |= _probability_measures(fitted, rows, truth)
+    else:
+        found["rmse"] = float(np.sqrt(np.mean((truth - answers) ** 2)))
+    return found | _explanation_measures(fitted, rows.iloc[:EXPLAINED_ROWS], seed)
+
+
+def suite_frame(plan: shards.Plan) -> "pd.DataFrame":
+    """The cells judged so far.
+
+    Args:
+        plan: From `plan_suite` or `shards.open_job`.
+
+    Returns:
+        One row per cell: table, task, model, seed and the measures, NaN where not measured.
+    """
+    import pandas as pd
+    from safetensors.torch import load_file
+
+    pending, cells, rows = set(shards.pending(plan)), _cells(plan.config), []
+    for item, (table, model, seed) in enumerate(cells):
+        if item in pending:
+            continue
+        stored = load_file(plan.path(item))
+        values = stored["values"][0].where(stored["known"][0], torch.nan).tolist()
+        row = {"table": table, "model": model, "seed": seed}
+        rows.append(row | dict(zip(plan.config["measures"], values, strict=True)))
+    return pd.DataFrame(rows, columns=["table", "model", "seed", *plan.config["measures"]])
+
+
+def _score(task: str, truth: np.ndarray, answers: np.ndarray) -> float:
+    from sklearn.metrics import accuracy_score, r2_score
+
+    return float((accuracy_score if task == "classification" else r2_score)(truth, answers))
+
+
+def _masked_score(fitted: Suited, table: "Table", test: np.ndarray, seed: int) -> float:
+    """Score with a random half of the players absent, mean over masks; rows are drawn by seed."""
+    rng = stream(seed, 0, purpose=41)
+    chosen = np.sort(rng.permutation(test)[:MASKED_ROWS])
+    rows, truth = table.X.iloc[chosen], table.y[chosen]
+    n = rows.shape[1]
+    scores = []
+    for _ in range(MASK_DRAWS):
+        present = rng.random((len(rows), n)).argsort(1) < (n + 1) // 2
+        scores.append(_score(table.task, truth, fitted.predict(rows, present)))
+    return float(np.mean(scores))
+
+
+def _probability_measures(fitted: Suited, rows: Any, truth: np.ndarray) -> dict[str, float]:  # noqa: ANN401
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    classes = fitted.model.classes_
+    p = np.clip(fitted.probabilities(rows).astype(np.float64), 1e-15, 1)
+    p /= p.sum(1, keepdims=True)
+    found = {"log_loss": float(log_loss(truth, p, labels=classes))}
+    if len(np.unique(truth)) == len(classes):  # undefined for a class without test rows
+        score = p[:, 1] if len(classes) == 2 else p
+        found["auroc"] = float(
+            roc_auc_score(truth, score, multi_class="ovr", average="macro", labels=classes)
+        )
+    return found
+
+
+def _explanation_measures(fitted: Suited, rows: Any, seed: int) -> dict[str, float]:  # noqa: ANN401
+    """How fast and how exactly a model explains itself; nothing for one that does not."""
+    model = fitted.model
+    if hasattr(model, "explain_local"):  # EBM: its terms are its explanation
+        start = time.perf_counter()
+        model.explain_local(rows)
+        return {"explain_seconds": (time.perf_counter() - start) / len(rows)}
+    if not hasattr(model, "explain"):
+        return {}
+    model.explain(rows)  # so that compiled kernels are counted in neither
+    start = time.perf_counter()
+    explanation = model.explain(rows)
+    seconds = (time.perf_counter() - start) / len(rows)
+    from bench.problems.own import own_problem
+
+    game = own_problem(model, rows, name="suite").game()
+    empty, grand = game.ends()
+    gap = (explanation.values.sum(1) - (grand - empty)).abs() / grand.abs().clamp(min=1)
+    found = {
+        "explain_seconds": seconds,
+        "additivity_gap": float(gap.max()),
+        "exactness": _exactness(model, rows.iloc[:3], seed),
+    }
+    spectrum = list(model.measures_["order_spectrum"])
+    for order in range(1, 5):
+        found[f"order_{order}"] = float(sum(spectrum[order - 1 : order]))
+    return found | {"order_more": float(sum(spectrum[4:]))}
+
+
+def _exactness(model: Any, rows: Any, seed: int) -> float:  # noqa: ANN401
+    """Largest difference from enumeration of the public game, most players absent if many."""
+    from baselines.exact import exact_shapley
+    from bench.problems.own import OpenGame
+
+    n = rows.shape[1]
+    chosen = np.sort(stream(seed, 0, purpose=42).permutation(n)[:ENUMERATED_PLAYERS])
+    answer = model.logits if hasattr(model, "logits") else model.outputs
+
+    def restricted(x: Any, *, present: np.ndarray) -> np.ndarray:  # noqa: ANN401
+        mask = np.zeros((len(present), n), dtype=bool)
+        mask[:, chosen] = present
+        return answer(x, present=mask)
+
+    alone = np.isin(np.arange(n), chosen)
+    ours = model.explain(rows, present=alone).values[:, torch.from_numpy(chosen)].double()
+    game = OpenGame(restricted, rows, len(chosen))
+    truth = exact_shapley(game).values.double()
+    everyone = torch.ones(1, 1, len(chosen), dtype=torch.bool)
+    scale = float(game(everyone).abs().max())
+    return float((ours - truth).abs().max()) / max(1.0, scale)
+
+
+def main() -> None:
+    """Command line of the suite: `python -m bench.suites run|status|write`."""
+    import typer
+
+    from bench.suite_tables import write_suite
+
+    app = typer.Typer(help=main.__doc__, no_args_is_help=True, add_completion=False)
+
+    def listed(names: str, known: Sequence[str]) -> list[str]:
+        return [name for name in names.split(",") if name] or list(known)
+
+    @app.command()
+    def run(folder: str, tables: str = "", models: str = "", seeds: int = 5) -> None:
+        """Judge what is not judged yet; names are separated by commas, none means all."""
+        plan = plan_suite(
+            folder,
+            tables=listed(tables, list(TABLES)),
+            models=listed(models, list(MODELS)),
+            seeds=seeds,
+        )
+        typer.echo(f"{len(run_suite(plan))} cells judged")
+
+    @app.command()
+    def write(folder: str, path: str) -> None:
+        """Write the results so far as Markdown, and the cells as parquet into the folder."""
+        plan = shards.open_job(folder)
+        write_suite(suite_frame(plan), path, plan=plan, made=provenance())
+        typer.echo(f"{path} and {plan.folder / 'cells.parquet'} written")
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -52,12 +52,14 @@ class PairSample:
         sizes: Int64 `(p,)`, its size, 1 to n // 2.
         drawn: Float64 `(p,)`, how many pairs of this size the sample holds.
         pools: Float64 `(p,)`, how many there are.
+        name: What the sample was drawn from: players, pairs, key and law.
     """
 
     members: Tensor
     sizes: Tensor
     drawn: Tensor
     pools: Tensor
+    name: tuple[int, int, int, str]
 
     def __len__(self) -> int:
         return len(self.members)
@@ -131,6 +133,7 @@ def _sample(n: int, n_pairs: int, key: int, law: str) -> PairSample:
         torch.from_numpy(sizes),
         torch.from_numpy(counts[sizes - 1]),
         torch.tensor([float(pool) for pool in pools], dtype=torch.float64)[sizes - 1],
+        (n, n_pairs, key, law),
     )
 
 

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from baselines.coalitions import key_from
@@ -23,11 +24,15 @@ ORDERS = (1, 3, 5, 7)
 DENSE = 4096
 """Pairs that enter the Gaussian process itself; the correction takes in all of them."""
 
-TUNED_PAIRS = 160
+TUNED_PAIRS = (160, 400)
 TUNED_COLUMNS = 32
-"""Pairs, and (explicand, output) columns, on which the hyper-parameters are chosen."""
+"""Pairs (more of them when columns are few) and (explicand, output) columns on which the
+hyper-parameters are chosen."""
 
-CORRECT_FROM = 10
+VAGUE = 2.0
+"""Standard deviation of the logarithm of a hyper-parameter around the default prior."""
+
+CORRECT_FROM = 40
 """The least squares correction is on from this many coalitions per player."""
 
 NOISE_FLOOR = 1e-8
@@ -70,7 +75,7 @@ def odd_gp(
     """Shapley values as the posterior mean of a Gaussian process on complementary pairs.
 
     Only the odd part of a game moves its Shapley values. Its Walsh coefficients get independent
-    normal priors whose variance depends on their order; from ten coalitions per player on, least
+    normal priors whose variance depends on their order; from forty coalitions per player on, least
     squares on the residuals removes what the prior got wrong, so that the answer converges to
     the exact one under any prior.
 
@@ -116,25 +121,70 @@ class OddGPDesign:
     def __init__(
         self, n_players: int, budget: int, key: int, prior: Prior | None, law: str = "leverage"
     ) -> None:
-        self.name = (n_players, (budget - 2) // 2, key, law)
-        self.sample = sample_pairs(*self.name)
+        self.sample = sample_pairs(n_players, (budget - 2) // 2, key, law)
         self.correct = budget >= CORRECT_FROM * n_players
         self.prior = prior
         self.coalitions = self.sample.coalitions
 
     def solve(self, values: Tensor) -> Estimate:
         """The posterior mean of the attributions."""
-        prior = self.prior or choose_prior(self.sample, half_differences(values), self.name)
-        answer = self.operator(prior).solve(values)
+        prior = self.prior or choose_prior(self.sample, half_differences(values))
+        answer = _additive_exactly(self.sample, values, self.operator(prior).solve(values))
         told = torch.tensor([*prior.table, prior.noise], dtype=torch.float64)
         return dataclasses.replace(answer, diagnostics={"prior": told})
 
     def operator(self, prior: Prior) -> PairOperator:
         """The linear map of one prior, kept for the next call."""
         return CACHE.get(
-            ("odd gp", *self.name, self.correct, prior),
+            ("odd gp", self.sample.name, self.correct, prior),
             lambda: _operator(self.sample, self.coalitions, prior, self.correct),
         )
+
+
+class Surrogate:
+    """The posterior mean of an odd-GP as a game of its own, whose Shapley values are known.
+
+    Args:
+        sample: Pairs that were evaluated.
+        values: Float64 `(b, 2 + 2 p, k)` of the sample's coalitions.
+        prior: Hyper-parameters, chosen by marginal likelihood when None.
+    """
+
+    def __init__(self, sample: PairSample, values: Tensor, prior: Prior | None = None) -> None:
+        halves = half_differences(values)[: DENSE + 1]
+        self.prior = prior or choose_prior(sample, halves)
+        signs = torch.cat([torch.ones(1, sample.n_players).double(), sample.signs])
+        self.signs = signs[: DENSE + 1].to(values.device)
+        noise = torch.diag(_noise(len(self.signs), self.prior)).to(values.device)
+        factor = _cholesky(_kernel(self.signs, self.signs, self.prior) + noise)
+        self.weights = torch.cholesky_solve(halves, factor)  # (q + 1, b * k)
+        found = _covariance(self.signs, self.prior) @ self.weights
+        self.values = rearrange(found, "n (b k) -> b n k", b=len(values))
+
+    def odd(self, coalitions: Tensor, b: int) -> Tensor:
+        """Half the difference between coalitions `(m, n)` and their complements, `(b, m, k)`."""
+        signs = coalitions.to(self.signs.device).double() * 2 - 1
+        parts = [
+            _kernel(part, self.signs, self.prior) @ self.weights for part in signs.split(DENSE)
+        ]
+        return rearrange(torch.cat(parts), "m (b k) -> b m k", b=b)
+
+
+def _additive_exactly(sample: PairSample, values: Tensor, answer: Estimate) -> Estimate:
+    """Where least squares fits every pair to rounding the game is additive, and solved by it."""
+    n, p = sample.n_players, len(sample)
+    if p < n:
+        return answer
+    halves = half_differences(values)
+    found = CACHE.get(("squares", sample.name), lambda: least_squares(sample)).to(halves.device)
+    fit = found @ halves  # (n, b * k)
+    left = (sample.signs.to(halves.device) @ fit / 2 - halves[1:]).abs().amax(0)
+    plain = left <= 1e-10 * halves.abs().amax(0)
+    if not bool(plain.any()):
+        return answer
+    b = len(answer.values)
+    fit, plain = rearrange(fit, "n (b k) -> b n k", b=b), rearrange(plain, "(b k) -> b 1 k", b=b)
+    return dataclasses.replace(answer, values=torch.where(plain, fit, answer.values))
 
 
 def _operator(sample: PairSample, rows: Tensor, prior: Prior, correct: bool) -> PairOperator:
@@ -146,8 +196,10 @@ def _operator(sample: PairSample, rows: Tensor, prior: Prior, correct: bool) -> 
     cross = _covariance(inner, prior)  # (n, q + 1)
     matrix = torch.zeros(n, p + 1, dtype=torch.float64)
     matrix[:, : len(inner)] = torch.cholesky_solve(cross.T, factor).T
-    squares = least_squares(sample) if correct or p >= 2 * n else None
-    if squares is not None and correct:
+    squares = (
+        CACHE.get(("squares", sample.name), lambda: least_squares(sample)) if correct else None
+    )
+    if squares is not None:
         matrix = _corrected(matrix, squares, signs, inner, factor, noise, prior)
     if squares is not None and p >= n:
         # what the prior shrinks of the additive part goes back, so additive games are exact
@@ -231,7 +283,7 @@ def _distances(left: Tensor, right: Tensor) -> Tensor:
 
 def _kernel(left: Tensor, right: Tensor, prior: Prior) -> Tensor:
     table = torch.tensor(prior.table, dtype=torch.float64) @ waves(left.shape[1], ORDERS)
-    return table[_distances(left, right)]
+    return table.to(left.device)[_distances(left, right)]
 
 
 def _covariance(signs: Tensor, prior: Prior) -> Tensor:
@@ -240,38 +292,39 @@ def _covariance(signs: Tensor, prior: Prior) -> Tensor:
     usable = [variance * (order <= n) for variance, order in zip(prior.table, ORDERS, strict=True)]
     table = torch.tensor(usable, dtype=torch.float64) @ waves(n - 1, (0, 2, 4, 6))
     absent = (n - signs.sum(1, keepdim=True)) / 2 - (1 - signs) / 2  # among the other players
-    return (2 / n) * (signs * table[absent.round().long()]).T
+    return (2 / n) * (signs * table.to(signs.device)[absent.round().long()]).T
 
 
-def choose_prior(sample: PairSample, halves: Tensor, name: tuple[int, int, int, str]) -> Prior:
+def choose_prior(sample: PairSample, halves: Tensor) -> Prior:
     """Hyper-parameters of greatest marginal likelihood, each column scaled on its own.
 
     Args:
         sample: Pairs `(p, n)`.
         halves: `(p + 1, c)` half differences, ends first.
-        name: Under which the sample is kept.
 
     Returns:
         A prior, rounded so that like games share an operator.
     """
     n = sample.n_players
-    rows = _tuning_rows(len(sample), halves.device)
     columns = torch.linspace(0, halves.shape[1] - 1, min(TUNED_COLUMNS, halves.shape[1]))
+    rows = _tuning_rows(len(sample), len(columns), halves.device)
     data = halves[rows][:, columns.round().long().to(halves.device)].cpu()
     data = data[:, data.square().sum(0) > 0]
     if data.shape[1] == 0 or len(sample) < 4:
         return Prior()
     kernels = CACHE.get(
-        ("kernels", *name),
+        ("kernels", sample.name, len(rows)),
         lambda: _kernels(sample, rows.cpu()),
     )
     active = [order for order in (3, 5, 7) if order <= n]
     return _ascend(kernels, data / data.square().mean(0).sqrt(), len(active))
 
 
-def _tuning_rows(n_pairs: int, device: torch.device) -> Tensor:
+def _tuning_rows(n_pairs: int, n_columns: int, device: torch.device) -> Tensor:
     """The ends and the first pairs: a sample in proportion, whatever the number of pairs."""
-    return torch.arange(min(n_pairs, TUNED_PAIRS) + 1, device=device)
+    least, most = TUNED_PAIRS
+    wanted = max(least * (TUNED_COLUMNS / n_columns) ** 0.5, n_pairs / 4)
+    return torch.arange(int(min(n_pairs, most, wanted)) + 1, device=device)
 
 
 def _kernels(sample: PairSample, rows: Tensor) -> Tensor:
@@ -304,7 +357,9 @@ def _ascend(kernels: Tensor, data: Tensor, n_orders: int) -> Prior:
         inverse = inverse - (solved * (size / power)) @ solved.T
         slopes = torch.einsum("pq,dpq->d", inverse, kernels[1 : n_orders + 1]) * scales[:-1] / 2
         noise = (inverse.diagonal() * noisy).sum() * scales[-1] / 2
-        return float(value), torch.cat([slopes, noise[None]]).numpy()
+        slope = torch.cat([slopes, noise[None]]).numpy()
+        away = (theta - start) / VAGUE
+        return float(value) + 0.5 * float(away @ away), slope + away / VAGUE
 
     start = np.log([*[0.1, 0.03, 0.01][:n_orders], 0.01])
     limits = [(np.log(1e-6), np.log(1e3))] * n_orders + [(np.log(1e-8), np.log(1e3))]

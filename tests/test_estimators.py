@@ -37,6 +37,7 @@ class Claim:
     batch: bool = True  # an explicand's answer does not depend on its neighbours
     additive: bool = True  # solves additive games from n pairs on
     slope: float = -0.4  # of log error against log budget, at most
+    switches: bool = False  # another estimator below 2.5 coalitions per player
     wide: float = 1.5  # relative error allowed at 400 coalitions of 150 players
 
     @property
@@ -51,6 +52,7 @@ CLAIMS = [
     Claim("leverage_shap"),
     Claim("unbiased_kernel_shap", unbiased=True, additive=False, wide=3.0),
     Claim("odd_gp", batch=False),
+    Claim("shapley", batch=False, switches=True),
 ]
 EVERY = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
 
@@ -175,6 +177,8 @@ def test_running_out_of_memory_shrinks_the_tiles_and_nothing_else(claim: Claim):
 @EVERY
 @pytest.mark.parametrize(("first", "extra"), [(2, 90), (15, 5), (60, 60), (61, 200), (500, 524)])
 def test_more_equals_one_longer_run(claim: Claim, first: int, extra: int):
+    if claim.switches and first < 30 <= first + extra:
+        pytest.skip("what began as permutations goes on as permutations")
     known = mixed()
     game = known.make()
     short = claim.estimator(game, first, generator=seeded(2))
@@ -240,7 +244,7 @@ def test_additive_games_are_solved_exactly(claim: Claim):
 @EVERY
 def test_symmetric_players_share_equally_on_average(claim: Claim):
     known = symmetric(10, b=1, k=1)
-    draws = samples(claim, known, 60, 200)
+    draws = samples(claim, known, 60, 200 if claim.unbiased else 60)
     assert worst_z(draws, known.truth) <= 4.0
 
 
@@ -250,7 +254,7 @@ def test_a_dummy_gets_nothing(claim: Claim):
     if claim.dummy:
         assert samples(claim, known, 60, 50)[:, :, -1].abs().max() <= 1e-12
         return
-    draws = samples(claim, known, 160, 200)[:, :, -1]
+    draws = samples(claim, known, 160, 200 if claim.unbiased else 60)[:, :, -1]
     bias = draws.mean(0).abs().max()
     # an estimator that is merely consistent may be off by a third of its own spread
     assert bias <= (4 * spread(draws).max() if claim.unbiased else draws.std(0).max() / 3)

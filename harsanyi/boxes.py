@@ -7,6 +7,7 @@ Read at one explicand against one reference row, a leaf asks of each of its play
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from harsanyi.finite import check_floating
 from harsanyi.indices import box_table
 
 _TILE = 2**23  # numbers held at once in one intermediate
+_WORDS = ((8, torch.uint8), (15, torch.int16), (31, torch.int32), (63, torch.int64))
 MAX_WIDTH = 62
 """Players per box: the conditions of a box are kept as bits of one int64."""
 
@@ -85,88 +87,38 @@ class Boxes:
 
     @cached_property
     def needed(self) -> Tensor:
-        """Bool `(b, t, d)`: slots that ask a player to be present, padding left out."""
-        return self.inside & self.real
+        """Bool `(d, b, t)`: slots that ask a player to be present; slots first, for speed."""
+        return rearrange(self.inside & self.real, "b t d -> d b t").contiguous()
 
     @cached_property
     def barred(self) -> Tensor:
-        """Bool `(b, t, d)`: slots that ask a player to be absent, padding left out."""
-        return self.absent & self.real
+        """Bool `(d, b, t)`: slots that ask a player to be absent."""
+        return rearrange(self.absent & self.real, "b t d -> d b t").contiguous()
 
     @cached_property
     def alive(self) -> Tensor:
         """Bool `(b, t)`: boxes that pay for at least one coalition."""
-        return ~(self.needed & self.barred).any(-1)
+        return ~(self.needed & self.barred).any(0)
 
     @cached_property
     def counts(self) -> tuple[Tensor, Tensor]:
-        """How many players each box asks to be present and to be absent, int64 `(b, t)` twice."""
-        return self.needed.sum(-1), self.barred.sum(-1)
-
-    @cached_property
-    def _slots(self) -> tuple[Tensor, list[int], list[int]]:
-        """Slots sorted by player: their places in `(t d)`, the players, and slots per player."""
-        players = self.features.reshape(-1)
-        order = players.argsort(stable=True)[int((players < 0).sum()) :]
-        found, counts = players[order].unique_consecutive(return_counts=True)
-        return order, found.tolist(), counts.tolist()
-
-    def _rows(self, per_row: int) -> int:
-        return max(1, _TILE // max(1, per_row))
-
-    def shares(self, table: np.ndarray) -> Tensor:
-        """Share of a box's value that each of its slots gets, from a table by (a, c).
-
-        Args:
-            table: Weight of a single player beside `a` others that must be present and `c`
-                that must be absent, float64 `(d + 1, d + 1)`.
-
-        Returns:
-            `(b, t, d)` in the dtype of `values`.
-        """
-        weight = torch.as_tensor(table, dtype=self.values.dtype, device=self.values.device)
-        zero = weight.new_zeros(())
-        present, absent = self.counts
-        width = weight.shape[1]
-        alive = self.alive.to(weight.dtype)
-        if_needed = weight.reshape(-1)[(present - 1).clamp(min=0) * width + absent] * alive
-        if_barred = weight.reshape(-1)[present * width + (absent - 1).clamp(min=0)] * alive
-        return torch.where(
-            self.needed,
-            if_needed[..., None],
-            torch.where(self.barred, -if_barred[..., None], zero),
-        )
-
-    def singles(self, index: str, n_players: int) -> Tensor:
-        """Shapley values (index "SII") or Banzhaf values ("BII"), in closed form.
-
-        Args:
-            index: "SII" or "BII".
-            n_players: Players `n` of the game.
-
-        Returns:
-            Values `(b, n, k)`.
-        """
-        b, t, d = self.needed.shape
-        answer = [self.values.new_zeros(b, 0, self.values.shape[1])]
-        if b == 0 or t == 0 or d == 0:
-            return self.values.new_zeros(b, n_players, self.values.shape[1])
-        table = box_table(index, 1, 1, d)
-        order, players, counts = self._slots
-        paid = self.values[order // d]  # (slots, k)
-        chunks = []
-        for rows in torch.arange(b, device=self.values.device).split(self._rows(t * d)):
-            share = rearrange(self.only(rows).shares(table), "b t d -> b (t d)")[:, order]
-            blocks = zip(share.split(counts, 1), paid.split(counts), strict=True)
-            columns = torch.stack([left @ right for left, right in blocks], 1)
-            chunks.append(columns)
-        answer = torch.cat(chunks)  # (b, players found, k)
-        where = torch.tensor(players, dtype=torch.int64, device=answer.device)
-        return answer.new_zeros(b, n_players, answer.shape[2]).index_copy(1, where, answer)
+        """Players each box asks to be present and to be absent, uint8 `(b, t)` twice."""
+        return self.needed.sum(0, dtype=torch.uint8), self.barred.sum(0, dtype=torch.uint8)
 
     def only(self, rows: Tensor) -> "Boxes":
-        """The same boxes for some of the explicands, by position."""
-        return self._with(inside=self.inside[rows], absent=self.absent[rows])
+        """The boxes for some of the explicands, by position, without those dead for all of them."""
+        some = self.rows(rows)
+        kept = some.alive.any(0)
+        return some._with(
+            features=some.features[kept],
+            inside=some.inside[:, kept],
+            absent=some.absent[:, kept],
+            values=some.values[kept],
+        )
+
+    def rows(self, chosen: Tensor) -> "Boxes":
+        """The same boxes, dead ones too, for some of the explicands, by position."""
+        return self._with(inside=self.inside[chosen], absent=self.absent[chosen])
 
     def paying(self, values: Tensor) -> "Boxes":
         """The same boxes with other values `(t, k)`."""
@@ -178,6 +130,48 @@ class Boxes:
             object.__setattr__(part, name, changes.get(name, getattr(self, name)))
         return part
 
+    def shares(self, table: np.ndarray) -> Tensor:
+        """Share of a box's value that each of its slots gets, from a table by (a, c).
+
+        Args:
+            table: Weight of a single player beside `a` others that must be present and `c`
+                that must be absent, float64 `(d + 1, d + 1)`.
+
+        Returns:
+            `(d, b, t)` in the dtype of `values`.
+        """
+        weight = torch.as_tensor(table, dtype=self.values.dtype, device=self.values.device)
+        present, absent = (count.long() for count in self.counts)
+        width = weight.shape[1]
+        alive = self.alive.to(weight.dtype)
+        if_needed = weight.reshape(-1)[(present - 1).clamp(min=0) * width + absent] * alive
+        if_barred = weight.reshape(-1)[present * width + (absent - 1).clamp(min=0)] * alive
+        # a slot of a living box is at most one of the two
+        return self.needed * if_needed - self.barred * if_barred
+
+    def singles(self, index: str, n_players: int) -> Tensor:
+        """Shapley values (index "SII") or Banzhaf values ("BII"), in closed form.
+
+        Args:
+            index: "SII" or "BII".
+            n_players: Players `n` of the game.
+
+        Returns:
+            Values `(b, n, k)`.
+        """
+        d, b, t = self.needed.shape
+        k = self.values.shape[1]
+        if b == 0 or t == 0 or d == 0:
+            return self.values.new_zeros(b, n_players, k)
+        share = rearrange(self.shares(box_table(index, 1, 1, d)), "d b t -> (d t) b")
+        players = rearrange(self.features, "t d -> (d t)")
+        order = players.argsort(stable=True)[int((players < 0).sum()) :]
+        found, counts = players[order].unique_consecutive(return_counts=True)
+        parts = zip(share[order].split(counts.tolist()), order.split(counts.tolist()), strict=True)
+        columns = [slots.T @ self.values[places % t] for slots, places in parts]
+        answer = self.values.new_zeros(b, n_players, k)
+        return answer.index_copy(1, found, torch.stack(columns, 1)) if columns else answer
+
     def value(self, coalitions: Tensor) -> Tensor:
         """v(S) of any coalitions.
 
@@ -187,28 +181,47 @@ class Boxes:
         Returns:
             Values `(b, m, k)`.
         """
-        b, t, d = self.needed.shape
+        d, b, t = self.needed.shape
         m = coalitions.shape[1]
         if b == 0 or t == 0 or m == 0:
             return self.values.new_zeros(b, m, self.values.shape[1])
-        bits = 1 << torch.arange(d, device=self.features.device)
-        needed = (self.needed * bits).sum(-1)[:, None]  # (b, 1, t)
-        barred = (self.barred * bits).sum(-1)[:, None]
-        slots = self.features.clamp(min=0)
+        # one bit a slot, and one more that no coalition has, for dead boxes
+        kind = next(kind for limit, kind in _WORDS if d < limit)
+        asked = _bits(self.needed | self.barred, kind)[:, None]  # (b, 1, t)
+        wanted = _bits(self.needed, kind)[:, None] | ((~self.alive).to(kind) << d)[:, None]
+        slots = rearrange(self.features, "t d -> d t").clamp(min=0)
+        tile = _TILE // (b * t + d * coalitions.shape[0] * t)
         answers = []
-        for tile in coalitions.split(max(1, _TILE // (b * t + coalitions.shape[0] * t * d)), 1):
-            seen = (tile[:, :, slots] * bits).sum(-1)  # (1 or b, m, t)
-            pays = ((needed & ~seen) | (barred & seen)) == 0
+        for some in coalitions.split(max(1, tile), 1):
+            seen = torch.zeros(some.shape[0], some.shape[1], t, dtype=kind, device=slots.device)
+            for slot, players in enumerate(slots):
+                seen |= some[:, :, players].to(kind) << slot
+            pays = (seen & asked) == wanted
             answers.append(pays.to(self.values.dtype) @ self.values)
         return torch.cat(answers, 1)
 
     def base(self) -> Tensor:
         """v(none), `(b, k)`: what the boxes pay that need nobody."""
-        pays = self.alive & (self.counts[0] == 0)
-        return pays.to(self.values.dtype) @ self.values
+        return (self.counts[0] == 0).to(self.values.dtype) @ self.values
 
-    def interactions(self, index: str, order: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights of the boxes in one index, for every set of `size` of their own players.
+    def sets_of(self, size: int) -> tuple[Tensor, Tensor]:
+        """Sets of `size` players of one box: positions `(p, size)` and whose they are `(p,)`."""
+        t = self.features.shape[0]
+        slots = self._slots_of(size)
+        if len(slots) == 0 or t == 0:
+            none = self.features.new_zeros(0)
+            return self.features.new_zeros(0, size), none
+        positions = self.features[:, slots]  # (t, ways, size)
+        real = rearrange((positions >= 0).all(-1), "t w -> w t")
+        owners = torch.arange(t, device=real.device).expand_as(real)
+        return rearrange(positions, "t w s -> w t s")[real], owners[real]
+
+    def _slots_of(self, size: int) -> Tensor:
+        listed = list(combinations(range(self.features.shape[1]), size))
+        return torch.tensor(listed, dtype=torch.int64, device=self.features.device)
+
+    def set_weights(self, index: str, order: int, size: int) -> Tensor:
+        """What multiplies a box's value in one index, for each of `sets_of(size)`.
 
         Args:
             index: SII, k-SII, STII, FSII, BII or FBII.
@@ -216,43 +229,47 @@ class Boxes:
             size: Players per set.
 
         Returns:
-            The sets as positions `(p, size)`, which box each is from `(p,)`, and weights
-            `(b, p)` that multiply the value of that box.
+            `(p, b)` in the dtype of `values`.
         """
-        b, t, d = self.needed.shape
-        if size > d:
-            none = self.features.new_zeros(0, size)
-            return none, none.new_zeros(0), self.values.new_zeros(b, 0)
-        slots = torch.tensor(list(combinations(range(d), size)), device=self.features.device)
-        positions = self.features[:, slots]  # (t, p, size)
-        real = (positions >= 0).all(-1)
+        d, b, _ = self.needed.shape
         table = torch.as_tensor(
             box_table(index, order, size, d), dtype=self.values.dtype, device=self.values.device
-        )
+        ).reshape(-1)
         present, absent = self.counts
-        needed, barred = self.needed[..., slots], self.barred[..., slots]  # (b, t, p, size)
-        asked = (needed | barred).all(-1) & self.alive[..., None]
-        left_present = (present[..., None] - needed.sum(-1)).clamp(min=0)
-        left_absent = (absent[..., None] - barred.sum(-1)).clamp(min=0)
-        sign = 1 - 2 * (barred.sum(-1) % 2)
-        # a dead box may count a slot twice; it is zeroed, so only keep its place in the table
-        place = (left_present * (d + 1) + left_absent).clamp(max=(d + 1) ** 2 - 1)
-        weights = table.reshape(-1)[place] * sign * asked
-        owners = torch.arange(t, device=positions.device)[:, None].expand_as(real)
-        return positions[real], owners[real], weights[:, real]
+        answers = [self.values.new_zeros(0, b)]
+        for slots in self._slots_of(size):
+            needed, barred = self.needed[slots], self.barred[slots]  # (size, b, t)
+            asked = (needed | barred).all(0) & self.alive
+            signs = barred.sum(0, dtype=torch.uint8)
+            left_present = present - needed.sum(0, dtype=torch.uint8)
+            left_absent = (absent - signs).long()
+            weights = table[left_present.long() * (d + 1) + left_absent]
+            weights = weights * torch.where(asked, 1 - 2 * (signs & 1).to(weights.dtype), 0.0)
+            real = self.real[:, slots].all(1)
+            answers.append(rearrange(weights, "b t -> t b")[real])
+        return torch.cat(answers)
 
     def term_spectrum(self, n_players: int) -> Tensor:
         """Sum of absolute dividends by order, box by box, `(b, n, k)` with order s at s - 1."""
-        b, _t, d = self.needed.shape
-        present, absent = self.counts
+        d, b, _ = self.needed.shape
+        present, absent = (count.long() for count in self.counts)
         answer = self.values.new_zeros(b, n_players, self.values.shape[1])
-        pascal = torch.zeros(d + 1, d + 1, dtype=self.values.dtype, device=self.values.device)
-        pascal[:, 0] = 1
-        for row in range(1, d + 1):
-            pascal[row, 1:] = pascal[row - 1, 1:] + pascal[row - 1, :-1]
+        pascal = torch.tensor(
+            [[comb(row, i) for i in range(d + 1)] for row in range(d + 1)],
+            dtype=answer.dtype,
+            device=answer.device,
+        )
         for size in range(1, min(d, n_players) + 1):
             more = size - present
             fits = self.alive & (more >= 0) & (more <= absent)
             ways = torch.where(fits, pascal[absent, more.clamp(0, d)], 0.0)
             answer[:, size - 1] = einsum(ways, self.values.abs(), "b t, t k -> b k")
         return answer
+
+
+def _bits(slots: Tensor, kind: torch.dtype) -> Tensor:
+    """Slots `(d, b, t)` as bits of one word each, `(b, t)`."""
+    words = torch.zeros(slots.shape[1:], dtype=kind, device=slots.device)
+    for place, slot in enumerate(slots):
+        words |= slot.to(kind) << place
+    return words

@@ -157,7 +157,7 @@ def _relevant(game: "Dividends", output: int) -> list[int]:
         used = part.weights[:, output] != 0
         matters = matters | (part.factors[0, used] != 0).any(0)
     for part in game.boxes:
-        asked = (part.needed[0] | part.barred[0]) & part.alive[0, :, None]
+        asked = (part.inside[0] | part.absent[0]) & part.real & part.alive[0, :, None]
         asked = asked & (part.values[:, output] != 0)[:, None]
-        matters = matters.index_put((part.features[asked],), torch.tensor(True))
+        matters[part.features[asked]] = True
     return matters.nonzero().flatten().tolist()

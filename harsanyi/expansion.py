@@ -1,7 +1,7 @@
 """Boxes and products written out as explicit dividends, one per coalition."""
 
 import torch
-from einops import einsum
+from einops import einsum, rearrange
 from torch import Tensor
 
 from harsanyi.boxes import Boxes
@@ -9,6 +9,7 @@ from harsanyi.quadrature import Products
 from harsanyi.subsets import distinct, masks
 
 _TILE = 2**22  # numbers held at once in one intermediate
+_RUN = 16  # places per set from which a matrix product pays
 _WORK = 2**24  # subsets of boxes looked at before likes are put together
 
 
@@ -27,20 +28,35 @@ def boxes_in_index(
     Returns:
         Bool `(p, n)`, each set once, and values `(b, p, k)`.
     """
-    positions, owners, _ = boxes.only(boxes.features.new_zeros(0)).interactions(index, order, size)
+    positions, owners = boxes.sets_of(size)
     found, where = distinct(masks(positions, n_players))
-    b, _t, _ = boxes.inside.shape
-    k = boxes.values.shape[1]
-    sums = boxes.values.new_zeros(b, len(found), k)
+    b, k = boxes.inside.shape[0], boxes.values.shape[1]
     if len(positions) == 0 or b == 0:
-        return found, sums
+        return found, boxes.values.new_zeros(b, len(found), k)
+    by_set = where.argsort(stable=True)
+    paid = boxes.values[owners[by_set]]
     rows = max(1, _TILE // max(1, len(positions) * k))
-    parts = []
-    for chosen in torch.arange(b, device=positions.device).split(rows):
-        weights = boxes.only(chosen).interactions(index, order, size)[2]
-        paid = einsum(weights, boxes.values[owners], "b p, p k -> b p k")
-        parts.append(sums[chosen].index_add(1, where, paid))
-    return found, torch.cat(parts)
+    tiles = torch.arange(b, device=positions.device).split(rows)
+    sums = []
+    for chosen in tiles:
+        some = boxes if len(tiles) == 1 else boxes.rows(chosen)
+        weights = some.set_weights(index, order, size)[by_set]  # (p, b)
+        sums.append(_sums_by_set(weights, paid, where[by_set], len(found)))
+    return found, torch.cat(sums)
+
+
+def _sums_by_set(weights: Tensor, paid: Tensor, where: Tensor, n_sets: int) -> Tensor:
+    """Sum of weights times values over the places of each set: `(p, b)`, `(p, k)` to `(b, q, k)`.
+
+    Places are sorted by set: few long runs go through matrix products, many short ones one by one.
+    """
+    if n_sets * _RUN < len(where):
+        counts = where.bincount(minlength=n_sets).tolist()
+        runs = zip(weights.split(counts), paid.split(counts), strict=True)
+        return torch.stack([left.T @ right for left, right in runs], 1)
+    terms = einsum(weights, paid, "p b, p k -> p b k")
+    sums = terms.new_zeros(n_sets, *terms.shape[1:]).index_add(0, where, terms)
+    return rearrange(sums, "q b k -> b q k")
 
 
 def expanded_boxes(boxes: Boxes, n_players: int) -> tuple[Tensor, Tensor]:
@@ -68,8 +84,8 @@ def expanded_boxes(boxes: Boxes, n_players: int) -> tuple[Tensor, Tensor]:
         )
     found, values = [], []
     for size in range(1, d + 1):
-        # STII below its order is the dividend itself
-        sets, dividends = boxes_in_index(boxes, "STII", d + 1, size, n_players)
+        # STII of the order of the widest box is the dividend itself
+        sets, dividends = boxes_in_index(boxes, "STII", d, size, n_players)
         reached = (dividends.detach() != 0).any(-1).any(0)
         found.append(sets[reached])
         values.append(dividends[:, reached])

@@ -127,8 +127,8 @@ def box_table(index: str, order: int, s: int, width: int) -> np.ndarray:
 def diagonal_rule(index: str, order: int, s: int, degree: int) -> list[tuple[float, float]]:
     """Points and weights that turn derivatives of a product game into an index, exactly.
 
-    c(t, s) is written as an integral of p^(t - s) against a polynomial over [0, 1], plus a mass
-    at 0 for the set's own dividend; Gauss-Legendre nodes of the right number make it exact.
+    c(t, s) is written as an integral of p^(t - s) against a polynomial over [0, 1], which
+    Gauss-Legendre nodes of the right number make exact; or as p^(t - s) at one point.
 
     Args:
         index: SII, STII, FSII or BII (k-SII and FBII are sums of SII and BII).
@@ -144,7 +144,6 @@ def diagonal_rule(index: str, order: int, s: int, degree: int) -> list[tuple[flo
     if index == "STII" and s < order:
         return [(0.0, 1.0)]
     density = Polynomial([1.0])
-    at_zero = 0.0
     if index == "STII":
         density = s * Polynomial([1.0, -1.0]) ** (s - 1)
     elif index == "FSII":
@@ -152,14 +151,11 @@ def diagonal_rule(index: str, order: int, s: int, degree: int) -> list[tuple[flo
         scale = s / (order + s) * comb(order, s)
         scale *= factorial(order + s) / (factorial(order) * factorial(order - 1))
         bump = Polynomial([0.0, 1.0]) ** order * Polynomial([1.0, -1.0]) ** (order - 1)
-        # Integrating the factor (t-s-1)...(t-l) by parts moves it onto the bump; the derivative
-        # keeps a factor p^s, so dropping one p leaves a polynomial.
+        # c(t, s) is scale * (t-s-1)...(t-l) * integral of p^(t-1) (1-p)^(l-1); by parts the factors
+        # move onto the bump, whose derivative keeps p^s: dropping one p leaves a polynomial. It
+        # integrates to 1, as the set's own dividend needs, where t > l was assumed.
         density = scale * Polynomial((bump.deriv(gap) if gap else bump).coef[1:])
-        if gap:
-            integral = density.integ()
-            at_zero = 1.0 - float(integral(1.0) - integral(0.0))
     n_nodes = max(1, -(-(max(degree - s, 0) + density.degree() + 1) // 2))
     points, weights = np.polynomial.legendre.leggauss(n_nodes)
     points, weights = (points + 1) / 2, weights / 2
-    rule = list(zip(points.tolist(), (weights * density(points)).tolist(), strict=True))
-    return [*rule, (0.0, at_zero)] if at_zero else rule
+    return list(zip(points.tolist(), (weights * density(points)).tolist(), strict=True))

@@ -9,16 +9,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 import torch
-from einops import einsum
+from einops import einsum, rearrange
 from torch import Tensor
 
 from harsanyi.finite import check_floating
 
 _TILE = 2**22  # numbers held at once in one intermediate
-_ELLIPSES = tuple(1 + 0.05 * 1.45**step for step in range(24))  # 1.05 to about 260
+_FAST_TILE = 2**18  # the same where every step is elementwise: small enough for a cache
+_NEAR_ZERO = 1e-3  # factors 1 + a above this are divided by; nothing is lost but rounding
+_ELLIPSES = tuple(1 + 0.1 * 1.6**step for step in range(16))  # 1.1 to about 115
 
 
 @lru_cache(maxsize=128)
@@ -94,8 +97,36 @@ def _derivatives(factors: Tensor, at: float, size: int) -> Tensor:
     return torch.cat(walk(torch.ones_like(factors[..., 0]), 0, size), -1)
 
 
+def _derivatives_by_division(
+    factors: Tensor, size: int, rule: Sequence[tuple[float, float]]
+) -> Tensor:
+    """The same, summed over a rule, where every 1 + a is well above 0: whole over own factors.
+
+    `(m, n)` factors give `(m, n choose size)`; sets of several players are matrix products of
+    sets one smaller with single players, over the nodes.
+    """
+    points, shares = factors.new_tensor(rule).T
+    opened = 1 + points[:, None] * factors[:, None]  # (m, q, n)
+    pull = factors[:, None] / opened
+    level = opened.prod(-1) * shares  # (m, q)
+    if size == 1:
+        return (level[:, None] @ pull)[:, 0]
+    n = factors.shape[1]
+    heads = list(combinations(range(n), size - 1))
+    rows = [row for row, head in enumerate(heads) for _ in range(head[-1] + 1, n)]
+    last = [i for head in heads for i in range(head[-1] + 1, n)]
+    chosen = torch.tensor(heads, device=factors.device)
+    products = pull[..., chosen].prod(-1) * level[..., None]  # (m, q, heads)
+    return (products.mT @ pull)[:, rows, last]
+
+
 def product_derivatives(
-    weights: Tensor, factors: Tensor, size: int, rule: Sequence[tuple[float, float]]
+    weights: Tensor,
+    factors: Tensor,
+    size: int,
+    rule: Sequence[tuple[float, float]],
+    *,
+    positive: bool | None = None,
 ) -> Tensor:
     """Weighted derivatives of a product game along the diagonal, for all sets of one size.
 
@@ -104,6 +135,7 @@ def product_derivatives(
         factors: `(b, r, n)`, what each player's presence multiplies by, less one.
         size: Players per set, from 1 to n.
         rule: Pairs (point in [0, 1], weight) that the derivatives are summed with.
+        positive: Whether all 1 + factors are well above 0, which allows a faster way; None looks.
 
     Returns:
         `(b, n choose size, k)`, sets in lexicographic order of their positions.
@@ -112,24 +144,44 @@ def product_derivatives(
     n_sets = math.comb(n, size)
     if b == 0 or r == 0 or n_sets == 0:
         return factors.new_zeros(b, n_sets, weights.shape[1])
-    rows = max(1, _TILE // max(1, r * n_sets))
+    if positive is None:
+        positive = bool((factors.detach() > _NEAR_ZERO - 1).all())
+    held = len(rule) * n if positive else n_sets
+    if positive and size > 1:
+        held = max(held, math.comb(n, size - 1) * (n + size * len(rule)))
+    tile = _FAST_TILE if positive else _TILE
     answers = []
-    for part in factors.split(rows):
-        total = torch.zeros(part.shape[0], r, n_sets, dtype=part.dtype, device=part.device)
-        for at, weight in rule:
-            total = total + weight * _derivatives(part, at, size)
+    for part in row_tiles(factors, tile // (r * held)):
+        if positive:
+            flat = rearrange(part, "b r n -> (b r) n")
+            total = _derivatives_by_division(flat, size, rule)
+            total = rearrange(total, "(b r) s -> b r s", r=r)
+        else:
+            total = torch.stack([w * _derivatives(part, at, size) for at, w in rule]).sum(0)
         answers.append(einsum(total, weights, "b r s, r k -> b s k"))
     return torch.cat(answers)
 
 
-def product_shapley(weights: Tensor, factors: Tensor, n_nodes: int | None = None) -> Tensor:
+def row_tiles(rows: Tensor, size: int) -> Sequence[Tensor]:
+    """Rows in tiles of about `size`, at least 1; in one piece while a program is exported."""
+    return [rows] if torch.compiler.is_exporting() else rows.split(max(1, size))
+
+
+def product_shapley(
+    weights: Tensor,
+    factors: Tensor,
+    n_nodes: int | None = None,
+    *,
+    positive: bool | None = None,
+) -> Tensor:
     """Shapley values of a product game.
 
     Args:
         weights: `(r, k)`.
         factors: `(b, r, n)`.
-        n_nodes: Nodes on the diagonal; None takes ceil(n / 2), which is exact. No branch reads
-            the data when it is given, so that the call can be exported.
+        n_nodes: Nodes on the diagonal; None takes ceil(n / 2), which is exact.
+        positive: Whether all 1 + factors are well above 0; None looks. When it is given, no
+            branch reads the data, so that the call can be exported.
 
     Returns:
         Values `(b, n, k)`.
@@ -139,7 +191,7 @@ def product_shapley(weights: Tensor, factors: Tensor, n_nodes: int | None = None
     n_nodes = exact_nodes(factors.shape[-1]) if n_nodes is None else n_nodes
     points, shares = _legendre(n_nodes)
     rule = list(zip(points.tolist(), shares.tolist(), strict=True))
-    return product_derivatives(weights, factors, 1, rule)
+    return product_derivatives(weights, factors, 1, rule, positive=positive)
 
 
 def product_banzhaf(weights: Tensor, factors: Tensor) -> Tensor:
@@ -277,12 +329,12 @@ class Products:
         best = torch.full_like(factors, math.inf)
         for rho in _ELLIPSES:
             reach = (rho + 1 / rho) / 2  # long half-axis in u
-            logs = (middle + factors.abs() * reach / 2).clamp(min=tiny).log()
-            apart = logs.sum(-1, keepdim=True) - logs
-            together = level + reach * first.abs() + reach**2 * second / 2
+            own = (middle + factors.abs() * (reach / 2)).clamp(min=tiny).log()
+            together = level + reach * first.abs() + reach**2 / 2 * second
+            logs = torch.minimum(together, own.sum(-1, keepdim=True) - own)
             tail = -2 * n_nodes * math.log(rho) - math.log1p(-(rho**-2))
-            best = torch.minimum(best, (torch.minimum(apart, together) + tail).exp())
-        best = best * (2 + 2 / (4 * n_nodes**2 - 1))
+            best = torch.minimum(best, logs + tail)
+        best = best.exp() * (2 + 2 / (4 * n_nodes**2 - 1))
         inexact = (factors != 0).sum(-1, keepdim=True) > 2 * n_nodes
         return einsum(best * factors.abs() * inexact, weights.abs(), "b r n, r k -> b n k")
 

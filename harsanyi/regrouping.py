@@ -114,7 +114,7 @@ def _boxes(part: Boxes, where: Tensor) -> Boxes:
     same = (features[:, :, None] == features[:, None, :]) & real[:, :, None]  # (t, slot, first)
     first = same.to(torch.uint8).argmax(-1)  # earliest slot of the same group
     leads = first == torch.arange(d, device=features.device)
-    inside, absent = part.needed, part.barred
+    inside, absent = part.inside & real, part.absent & real
     # a group must be whole for a needed member and broken for a barred one: both is a dead box,
     # since the barred member's reference value is never reached while the needed one is present
     gathered = [

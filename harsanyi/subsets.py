@@ -5,6 +5,7 @@ from itertools import combinations
 from math import comb
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from baselines.coalitions import coalition_index, unique_coalitions
@@ -116,12 +117,11 @@ def contained_sums(values: Tensor, coalitions: Tensor, subsets: Tensor) -> Tenso
     Returns:
         `(b, p, k)`.
     """
-    rows = values.mT  # (b, k, u)
+    b, _, k = values.shape
+    rows = rearrange(values, "b u k -> (b k) u")
     missing = (~coalitions).to(values.dtype)  # (u, n)
-    answers = []
+    answers = [values.new_zeros(b * k, 0)]
     for tile in subsets.split(max(1, _TILE // max(1, coalitions.shape[0]))):
         inside = (missing @ tile.to(values.dtype).T) == 0  # (u, p)
-        answers.append((rows @ inside.to(values.dtype)).mT)
-    if not answers:
-        return values.new_zeros(values.shape[0], 0, values.shape[2])
-    return torch.cat(answers, 1)
+        answers.append(rows @ inside.to(values.dtype))
+    return rearrange(torch.cat(answers, 1), "(b k) p -> b p k", b=b, k=k)

@@ -77,7 +77,7 @@ def test_written_out_dividends_are_the_moebius_transform(n, seed, kind, width):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n", [62, 63, 64, 65, 128])
+@pytest.mark.parametrize("n", [62, 63, 64, 65, 128, 1000])
 def test_efficiency_holds_for_many_players(kind, n):
     game = random_game(kind, n, seed=n, b=20)
     full = torch.ones(1, 1, n, dtype=torch.bool)
@@ -263,6 +263,13 @@ def test_dummies_get_exactly_nothing():
     for values in (wide.shapley(), wide.banzhaf()):
         assert torch.equal(values[:, 9], torch.zeros(3, 2, dtype=F64))
     close(wide.shapley()[:, :9], game.shapley(), 1e-12)
+
+
+def test_a_game_of_zeros_has_no_nan():
+    game = random_game("all", 5) * 0.0
+    for answer in (game.shapley(), game.order_spectrum(), game.term_spectrum(), game.values):
+        assert torch.equal(answer, torch.zeros_like(answer))
+    assert game.smallest_sufficient_set().players == ()
 
 
 def test_too_many_coalitions_are_refused_by_count_and_closed_forms_go_on():

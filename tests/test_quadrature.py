@@ -166,8 +166,17 @@ def test_bad_products_are_refused_by_name(weights, factors, error, reason):
 def test_shapley_values_of_products_can_be_exported():
     class Values(torch.nn.Module):
         def forward(self, weights, factors):
-            return product_shapley(weights, factors, 4)
+            return product_shapley(weights, factors, 4, positive=False)
 
     weights, factors = draw(3, 2), draw(2, 3, 8)
     program = torch.export.export(Values(), (weights, factors))
     close(program.module()(weights, factors), product_shapley(weights, factors), 1e-13)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_division_and_prefix_products_agree(size):
+    weights, factors = draw(3, 2), 0.9 * torch.tanh(draw(4, 3, 9))
+    rule = [(0.1, 0.4), (0.5, 1.0), (0.97, -0.3)]
+    fast = product_derivatives(weights, factors, size, rule, positive=True)
+    slow = product_derivatives(weights, factors, size, rule, positive=False)
+    close(fast, slow, 1e-13)

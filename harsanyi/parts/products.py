@@ -183,7 +183,8 @@ class ProductPart(nn.Module):
     def _shapley(self, weights: Tensor, factors: Tensor) -> Tensor:
         # half precision would lose the sum over nodes
         wide = factors.dtype if factors.dtype.itemsize >= 4 else torch.float32
-        phi = product_shapley(weights.to(wide), factors.to(wide), self.n_nodes)
+        # the bound keeps every factor above 0
+        phi = product_shapley(weights.to(wide), factors.to(wide), self.n_nodes, positive=True)
         return phi.to(factors.dtype)
 
     def banzhaf(self, x: Tensor, present: Tensor) -> Tensor:

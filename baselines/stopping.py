@@ -246,10 +246,21 @@ class _Run:
         spread = (self.raw.squares / (self.raw.count - 1)).sqrt()
         return spread <= 64 * torch.finfo(self.ends.dtype).eps * scale
 
+    def _unseen(self, chance: float) -> Tensor:
+        """What a player whose pairs never differed may still hide, 0 for all others.
+
+        The second term of the empirical Bernstein bound (Maurer and Pontil, 2009, thm. 4), with
+        the sum of all absolute attributions as the range of a pair.
+        """
+        assert self.raw is not None  # sampled before
+        span = self.raw.mean.abs().sum(1, keepdim=True)
+        hidden = span * (7 * log(2 / chance) / (3 * (self.raw.count - 1)))
+        return torch.where(self._still(), hidden, 0.0)
+
     def _widths(self) -> Tensor:
         assert self.moments is not None  # sampled before
-        widths = self._reach(LEVEL / self.game.n_players, self.moments.squares)
-        return torch.where(self._still(), torch.inf, widths)
+        chance = LEVEL / self.game.n_players
+        return self._reach(chance, self.moments.squares) + self._unseen(chance)
 
     def _converged(self) -> Tensor:
         assert self.moments is not None  # sampled before
@@ -278,18 +289,19 @@ class _Run:
         width = None
         if moments.products is None:
             width = self._reach(chance, moments.squares).gather(1, order)
-        blurred = self._still().gather(1, order)  # nothing is certain about these
+        unseen = self._unseen(chance).gather(1, order)
         split = []
         for cut in range(1, top + 1):
             lead, rest = slice(cut - 1, cut), slice(cut, None)
             level = (mean * sign)[:, lead]
-            apart = ~blurred[:, lead][:, 0] & ~blurred[:, rest].any(1)
+            apart = torch.ones_like(level[:, 0], dtype=torch.bool)
             for turn in (1.0, -1.0):
                 gap = level - turn * mean[:, rest]
                 if width is not None:
                     reach = width[:, lead] + width[:, rest]
                 else:
                     reach = self._joint(chance, order, sign, cut, turn)
+                reach = reach + unseen[:, lead] + unseen[:, rest]
                 apart = apart & (gap > reach).all(1)
             split.append(apart)
         cuts = torch.stack(split, 1)  # (b, K, k): each leader is above all that follow it

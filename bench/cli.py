@@ -154,23 +154,32 @@ def explain(
 def bench(
     data: Annotated[Path | None, typer.Argument(help="A CSV with a header.")] = None,
     target: Target = None,
-    suite: Annotated[str | None, typer.Option(help="A suite in place of a CSV.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="A suite in place of a CSV: tabular. Resumable.")
+    ] = None,
     problem: Annotated[
         str | None, typer.Option(help="A named problem in place of a CSV, such as adult/mlp.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("out/bench"),
     task: Task = "auto",
     rows: Annotated[int, typer.Option(help="Rows whose explanations are judged.")] = 24,
+    tables: Annotated[str, typer.Option(help="Tables of the suite, by commas; all else.")] = "",
+    models: Annotated[str, typer.Option(help="Models of the suite, by commas; all else.")] = "",
+    seeds: Annotated[int, typer.Option(help="Splits per table of the suite.")] = 5,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Judge models and explanations: on a CSV, or sampling on a named problem."""
+    """Judge models and explanations: on a CSV, a suite, or sampling on a named problem."""
     with friendly(debug, as_json):
         if [data, suite, problem].count(None) != 2:
             raise ValueError("pass one of: a CSV with --target, --suite NAME, --problem NAME.")
         if suite is not None:
-            raise ValueError(f"suite={suite!r} is unknown; suites: none in this version.")
+            from bench.suites import finish_suite
+
+            frame, page = finish_suite(suite, out, tables=tables, models=models, seeds=seeds)
+            print(frame.to_json(orient="records") if as_json else page.read_text())
+            return
         console = _console(quiet=as_json)
         if problem is not None:
             from bench.judging import judge_problem

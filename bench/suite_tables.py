@@ -116,7 +116,7 @@ def describe(frame: "pd.DataFrame", plan: "Plan", made: Mapping[str, str]) -> st
     said = plan.config
     models = [m for m in said["models"] if m in set(frame["model"])]
     command = (
-        f"python -m bench.suites run FOLDER --tables {','.join(said['tables'])} "
+        f"harsanyi bench --suite tabular --tables {','.join(said['tables'])} "
         f"--models {','.join(said['models'])} --seeds {said['seeds']}"
     )
     sections = [
@@ -139,7 +139,7 @@ def describe(frame: "pd.DataFrame", plan: "Plan", made: Mapping[str, str]) -> st
 
 def _origin(command: str, made: Mapping[str, str], done: int, planned: int) -> str:
     return (
-        f"`{command}`, then `python -m bench.suites write FOLDER docs/results/tabular.md`.\n"
+        f"`{command}`\n\n"
         f"Commit {made['commit']}, {made['date']}, {made['hardware']}.\n"
         f"{done} of {planned} cells judged."
     )

@@ -3,14 +3,14 @@
 One cell is one table, model and seed, and one shard of a job; run it in any number of processes,
 as often as needed:
 
-    python -m bench.suites run FOLDER --tables adult,yeast --seeds 5
-    python -m bench.suites write FOLDER docs/results/tabular.md
+    harsanyi bench --suite tabular --tables adult,yeast --seeds 5 --out FOLDER
 """
 
 import importlib.metadata
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -256,37 +256,41 @@ def _exactness(model: Any, rows: Any, seed: int) -> float:  # noqa: ANN401
     return float((ours - truth).abs().max()) / max(1.0, scale)
 
 
-def main() -> None:
-    """Command line of the suite: `python -m bench.suites run|status|write`."""
-    import typer
+def finish_suite(
+    suite: str,
+    folder: str | PathLike[str],
+    *,
+    tables: str = "",
+    models: str = "",
+    seeds: int = 5,
+) -> tuple["pd.DataFrame", Path]:
+    """Plan a suite, judge what is not judged yet, and write its tables.
 
+    Args:
+        suite: Its name, `"tabular"`.
+        folder: Where cells, `cells.parquet` and `<suite>.md` lie.
+        tables: Names separated by commas; all when empty.
+        models: Names separated by commas; all when empty.
+        seeds: Splits per table.
+
+    Returns:
+        The cells, and the Markdown page.
+
+    Raises:
+        ValueError: If there is no such suite, table or model.
+    """
     from bench.suite_tables import write_suite
 
-    app = typer.Typer(help=main.__doc__, no_args_is_help=True, add_completion=False)
-
-    def listed(names: str, known: Sequence[str]) -> list[str]:
-        return [name for name in names.split(",") if name] or list(known)
-
-    @app.command()
-    def run(folder: str, tables: str = "", models: str = "", seeds: int = 5) -> None:
-        """Judge what is not judged yet; names are separated by commas, none means all."""
-        plan = plan_suite(
-            folder,
-            tables=listed(tables, list(TABLES)),
-            models=listed(models, list(MODELS)),
-            seeds=seeds,
-        )
-        typer.echo(f"{len(run_suite(plan))} cells judged")
-
-    @app.command()
-    def write(folder: str, path: str) -> None:
-        """Write the results so far as Markdown, and the cells as parquet into the folder."""
-        plan = shards.open_job(folder)
-        write_suite(suite_frame(plan), path, plan=plan, made=provenance())
-        typer.echo(f"{path} and {plan.folder / 'cells.parquet'} written")
-
-    app()
+    if suite != "tabular":
+        raise ValueError(f"suite={suite!r} is unknown; there is 'tabular'.")
+    plan = plan_suite(
+        folder, tables=_listed(tables, TABLES), models=_listed(models, MODELS), seeds=seeds
+    )
+    run_suite(plan)
+    frame, page = suite_frame(plan), plan.folder / f"{suite}.md"
+    write_suite(frame, page, plan=plan, made=provenance())
+    return frame, page
 
 
-if __name__ == "__main__":
-    main()
+def _listed(names: str, known: Iterable[str]) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()] or list(known)

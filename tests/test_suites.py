@@ -14,7 +14,7 @@ from bench.problems.models import coded, fit_box, reference
 from bench.problems.tabular import Table, load, split
 from bench.suite_models import MODELS, fit_suited
 from bench.suite_tables import describe, mean_ranks, paired, verdict, write_suite
-from bench.suites import MEASURES, judge, plan_suite, run_suite, suite_frame
+from bench.suites import MEASURES, finish_suite, judge, plan_suite, run_suite, suite_frame
 
 TIMED = ("fit_seconds", "predict_seconds", "explain_seconds")
 MADE = {"commit": "abc", "date": "today", "hardware": "a machine"}
@@ -163,6 +163,19 @@ def test_results_state_their_command_and_commit(tmp_path) -> None:
         assert said in text
     stored = pd.read_parquet(plan.folder / "cells.parquet")
     pd.testing.assert_frame_equal(stored, suite_frame(plan))
+
+
+@pytest.mark.usefixtures("tables")
+def test_one_call_finishes_a_suite_and_says_so(tmp_path) -> None:
+    frame, page = finish_suite(
+        "tabular", tmp_path, tables="words, numbers", models="linear", seeds=1
+    )
+    assert len(frame) == 2
+    assert "2 of 2 cells judged" in page.read_text()
+    again, _ = finish_suite("tabular", tmp_path, tables="words, numbers", models="linear", seeds=1)
+    pd.testing.assert_frame_equal(frame, again)  # seconds too: nothing was judged again
+    with pytest.raises(ValueError, match="suite='text' is unknown"):
+        finish_suite("text", tmp_path)
 
 
 def test_missing_numbers_are_shown_as_missing(tmp_path) -> None:

@@ -171,18 +171,11 @@ def test_a_passport_names_all_that_values_depend_on(tmp_path) -> None:
 
 
 def test_workers_of_the_command_line_make_the_same_truth(tmp_path) -> None:
-    words = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-
-    def worker(*arguments: str, rank: int = 0) -> str:
-        command = [sys.executable, "-m", "bench.truth", *arguments]
-        made = subprocess.run(
-            command, env={**words, "RANK": str(rank)}, capture_output=True, text=True, check=True
-        )
-        return made.stdout
-
-    folder = str(tmp_path)
-    name = "synthetic/airport"
-    worker("plan", folder, name, "--rows", "6", "--shard-size", "2")
-    worker("run", folder, rank=1)  # takes the work of the rank that never came, too
-    assert "complete" in worker("check", folder)
-    assert torch.equal(load_truth(folder).values, ground_truth(named_problem(name, b=6)).values)
+    problem = named_problem("synthetic/airport", b=6)
+    plan_truth(problem, tmp_path, shard_size=2)
+    words = {"OMP_NUM_THREADS": "1", "RANK": "1", "WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "bench.truth", "run", str(tmp_path)]
+    # the rank that comes takes the work of the one that never does, too
+    subprocess.run(command, env={**os.environ, **words}, check=True, capture_output=True)
+    assert check_truth(tmp_path).complete
+    assert torch.equal(load_truth(tmp_path).values, ground_truth(problem).values)

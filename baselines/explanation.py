@@ -50,6 +50,8 @@ class Explanation:
         player_mask: Bool `(b, n)`, false for padding; None when every player is real.
         data: The explicands `(b, ...)` that pictures show beside the values, or None.
         diagnostics: Named tensors, such as `additivity_gap` `(b, k)`.
+        categories: Per player the labels that its codes in `data` stand for, empty for a number;
+            None where all are numbers.
         continuation: On a live sampled explanation, what `more` calls; never saved.
 
     Raises:
@@ -71,6 +73,7 @@ class Explanation:
     player_mask: Tensor | None = None
     data: Tensor | None = None
     diagnostics: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    categories: Sequence[Names] | None = None
     continuation: "Callable[[int], Explanation] | None" = dataclasses.field(
         default=None, repr=False
     )
@@ -95,7 +98,11 @@ class Explanation:
             given = getattr(self, name)
             if given is not None and tuple(given.shape) != wanted:
                 raise ValueError(f"{name} has shape {tuple(given.shape)}; it needs {wanted}.")
-        for name, wanted in (("players", b if self.is_ragged else n), ("outputs", k)):
+        for name, wanted in ((
+            ("players", b if self.is_ragged else n),
+            ("outputs", k),
+            ("categories", n),
+        ):
             given = getattr(self, name)
             if given is not None and len(given) != wanted:
                 raise ValueError(f"{name} names {len(given)} entries; there are {wanted}.")
@@ -257,6 +264,7 @@ class Explanation:
             "n_evals": self.n_evals,
             "players": None if self.players is None else _plain(self.players),
             "outputs": None if self.outputs is None else _plain(self.outputs),
+            "categories": None if self.categories is None else _plain(self.categories),
         }
         # a clone, since safetensors refuses tensors that share memory (masks and views may)
         stored = {
@@ -338,9 +346,25 @@ class Explanation:
             values=self.values[..., position].detach().cpu().numpy(),
             base_values=None if base is None else base[:, position].detach().cpu().numpy(),
             data=None if data is None else data.detach().cpu().numpy(),
+            error_std=None
+            if self.std_errors is None
+            else self.std_errors[..., position].detach().cpu().numpy(),
             feature_names=None if self.is_ragged else list(self.player_names()),
             output_names=list(names) if output is None else names[self.output_position(output)],
         )
+
+    @classmethod
+    def from_shap(cls, guest: Any, *, method: str = "shap", game: str = "") -> "Explanation":  # noqa: ANN401
+        """A `shap.Explanation` as an Explanation; see `adapters.from_shap`."""
+        from baselines.adapters import from_shap
+
+        return from_shap(guest, method=method, game=game)
+
+    def to_shapiq(self, row: int = 0, output: int | str = 0) -> Any:  # noqa: ANN401 - a guest's
+        """One explicand and output as `shapiq.InteractionValues`; see `adapters.to_shapiq`."""
+        from baselines.adapters import to_shapiq
+
+        return to_shapiq(self, row, output)
 
     def output_position(self, output: int | str) -> int:
         """Position of an output given by name or position.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -16,7 +17,15 @@ from harsanyi.columns import encode_frame, learn_columns
 from harsanyi.fitting import Schedule
 from harsanyi.measures import measure
 from harsanyi.net import HarsanyiNet
-from harsanyi.rows import as_frame, baseline_row, class_codes, raw_row, row_weights, split_rows
+from harsanyi.rows import (
+    as_frame,
+    baseline_row,
+    class_codes,
+    completed,
+    raw_row,
+    row_weights,
+    split_rows,
+)
 from harsanyi.table import Absence, Column, Table
 from harsanyi.teachers import Teacher, loss_report, soft_targets
 
@@ -101,9 +110,18 @@ class _HarsanyiEstimator(BaseEstimator):
         frame = as_frame(self, X, reset=False)
         return torch.from_numpy(encode_frame(frame, self.columns_, self.unknown))
 
-    def _values(self, X: Any, present: Any) -> np.ndarray:  # noqa: ANN401
+    def _rows(self, X: Any, present: Any) -> tuple[Tensor, Tensor | None]:  # noqa: ANN401
+        """Raw rows and their mask; named columns that a frame lacks are absent players."""
+        check_is_fitted(self, "net_")
+        X, lacking = completed(X, self.players_, hasattr(self, "feature_names_in_"))
         x = self.encode(X)
         mask = _mask(present, x)
+        if not any(lacking):
+            return x, mask
+        there = ~torch.tensor(lacking).expand(x.shape)
+        return x, there if mask is None else mask & there
+
+    def _values(self, x: Tensor, mask: Tensor | None) -> np.ndarray:
         with torch.no_grad():
             step = self.net_.max_rows
             pieces = [
@@ -116,28 +134,36 @@ class _HarsanyiEstimator(BaseEstimator):
         """Exact Shapley values of the model's own game, all outputs at once.
 
         Args:
-            X: Frame or array.
+            X: Frame or array; columns that a frame lacks are absent players, of value 0.
             present: Players of the game, bool `(b, n)` or `(n,)`; the others stay absent.
 
         Returns:
-            Values `(b, n, k)` in units of the outputs (log-odds for a classifier), base values, and the
-            additivity gap as measured.
+            Values `(b, n, k)` in units of the outputs (logits for a classifier) and base values; diagnostics hold
+            the additivity gap `(b, k)` and the order spectrum `(b, n, k)`, the share of each order in the
+            absolute dividends of the parts.
         """
-        x = self.encode(X)
-        return self.net_.explain(x, _mask(present, x))
+        x, mask = self._rows(X, present)
+        explanation = self.net_.explain(x, mask)
+        return replace(
+            explanation,
+            diagnostics={
+                **explanation.diagnostics,
+                "order_spectrum": self.net_.order_spectrum(x, mask),
+            },
+        )
 
     def dividends(self, X: Any, present: Any = None) -> Dividends:  # noqa: ANN401
         """The game of each row as dividends, from which every index follows without a model call.
 
         Args:
-            X: Frame or array.
+            X: Frame or array; columns that a frame lacks are absent players.
             present: Players of the game, bool `(b, n)` or `(n,)`.
 
         Returns:
             Dividends; `value(S)` is the model's output on the coalition S.
         """
-        x = self.encode(X)
-        return self.net_.dividends(x, _mask(present, x))
+        x, mask = self._rows(X, present)
+        return self.net_.dividends(x, mask)
 
     def interactions(self, X: Any, index: str = "k-SII", order: int = 2) -> Interactions:  # noqa: ANN401
         """Exact interactions of the rows under an index, up to an order."""
@@ -373,26 +399,26 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
         """The game: logits with only some players present.
 
         Args:
-            X: Frame or array.
+            X: Frame or array; columns that a frame lacks are absent players.
             present: Bool `(b, n)` or `(n,)`, true = present; None means everybody.
 
         Returns:
             `(b, k)`, one column per class in the order of `classes_`; two columns sum to zero.
         """
-        return self._values(X, present)
+        return self._values(*self._rows(X, present))
 
     def decision_function(self, X: Any) -> np.ndarray:  # noqa: ANN401
         """Log-odds `(b,)` of the second of two classes, or logits `(b, k)`."""
-        logits = self.logits(X)
+        logits = self._values(self.encode(X), None)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: ANN401
         """Probabilities `(b, k)`, the softmax of the logits."""
-        return torch.from_numpy(self.logits(X)).softmax(-1).numpy()
+        return torch.from_numpy(self._values(self.encode(X), None)).softmax(-1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: ANN401
         """Labels `(b,)`: the class of the largest logit."""
-        logits = self.logits(X)  # first, so that an unfitted model says so
+        logits = self._values(self.encode(X), None)  # first, so that an unfitted model says so
         return self.classes_[logits.argmax(1)]
 
 
@@ -438,7 +464,8 @@ class HarsanyiRegressor(RegressorMixin, _HarsanyiEstimator):
         total = max(weight.sum(), np.finfo(float).tiny)
         centre = float((targets * weight).sum() / total)
         scale = float(np.sqrt((np.square(targets - centre) * weight).sum() / total)) or 1.0
-        self._fit(frame, (targets[:, None] - centre) / scale, weight, 1, None, ["y"])
+        name = str(getattr(y, "name", None) or "y")
+        self._fit(frame, (targets[:, None] - centre) / scale, weight, 1, None, [name])
         with torch.no_grad():  # back to units of the target
             self.net_.mixture.mul_(scale)
             self.net_.bias.mul_(scale).add_(centre)
@@ -450,14 +477,14 @@ class HarsanyiRegressor(RegressorMixin, _HarsanyiEstimator):
         """The game: predictions `(b, 1)` with only some players present.
 
         Args:
-            X: Frame or array.
+            X: Frame or array; columns that a frame lacks are absent players.
             present: Bool `(b, n)` or `(n,)`, true = present; None means everybody.
         """
-        return self._values(X, present)
+        return self._values(*self._rows(X, present))
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: ANN401
         """Predictions `(b,)`."""
-        return self.outputs(X)[:, 0]
+        return self._values(self.encode(X), None)[:, 0]
 
 
 def _mask(present: Any, x: Tensor) -> Tensor | None:  # noqa: ANN401

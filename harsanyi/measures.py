@@ -82,7 +82,7 @@ def _exactness(net: HarsanyiNet, x: Tensor, generator: torch.Generator) -> float
 
 def _spectrum(net: HarsanyiNet, x: Tensor) -> list[float]:
     """Mean share of each order in the terms, over rows and outputs, without trailing zeros."""
-    shares = net.dividends(x).term_spectrum().double().mean((0, 2))
+    shares = net.order_spectrum(x).double().mean((0, 2))
     present = shares.nonzero()
     end = int(present.max()) + 1 if len(present) else 0
     return [float(share) for share in shares[:end]]

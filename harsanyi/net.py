@@ -203,6 +203,7 @@ class HarsanyiNet(nn.Module):
             players=self.players,
             outputs=getattr(self.config, "outputs", None),
             data=x,
+            categories=getattr(self.config, "categories", None),
             diagnostics={"additivity_gap": shapley.sum(1) - (value - base)},
         )
 
@@ -239,6 +240,26 @@ class HarsanyiNet(nn.Module):
             max_terms=max_coalitions,
             **{name: None if value is None else tuple(value) for name, value in names.items()},
         )
+
+    def order_spectrum(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Share of each order in the absolute dividends of the parts, `(b, n, k)`.
+
+        Order s stands at s - 1. Dividends of different parts on one coalition are counted one by one;
+        `dividends(x).order_spectrum()` adds them up first, where they can be listed.
+
+        Args:
+            x: Raw rows `(b, n)`.
+            present: Players of the game; None means everybody.
+        """
+        step = min(64, self.max_rows)
+        mask = None if present is None else present.expand(x.shape)
+        pieces = [
+            self.dividends(
+                x[i : i + step], None if mask is None else mask[i : i + step]
+            ).term_spectrum()
+            for i in range(0, max(1, len(x)), step)
+        ]
+        return torch.cat(pieces)
 
     def interactions(self, x: Tensor, index: str = "k-SII", order: int = 2) -> "Interactions":
         """Interactions of raw rows `(b, n)` under an index, up to an order, exactly."""

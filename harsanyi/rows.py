@@ -47,6 +47,35 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> Any:  # noqa: ANN401
     return frame
 
 
+def completed(X: Any, players: Sequence[str], named: bool) -> tuple[Any, list[bool]]:  # noqa: ANN401
+    """A frame with the columns it lacks put in as missing, and which these are.
+
+    Args:
+        X: Frame or array.
+        players: Names of all columns, in order.
+        named: Whether the fit saw names.
+
+    Returns:
+        The frame with all columns in order if it lacks some, else X as it is; one flag per player.
+
+    Raises:
+        ValueError: If it has none of the columns, or columns that the fit did not see.
+    """
+    import pandas as pd
+
+    nothing = [False] * len(players)
+    if not named or not isinstance(X, pd.DataFrame) or X.shape[1] >= len(players):
+        return X, nothing
+    strangers = [str(name) for name in X.columns if name not in players]
+    if strangers or X.shape[1] == 0:
+        raise ValueError(
+            f"X has columns {strangers} unknown from training; it may lack columns, whose players "
+            f"are then absent, but those it has must be among {list(players)[:8]}."
+        )
+    lacking = [name not in X.columns for name in players]
+    return X.reindex(columns=list(players)), lacking
+
+
 def _has_strings(X: Any) -> bool:  # noqa: ANN401
     array = X if isinstance(X, np.ndarray) else None
     if isinstance(X, (list, tuple)) and X and isinstance(X[0], (list, tuple)):
@@ -221,6 +250,8 @@ def _typical(values: np.ndarray, weight: np.ndarray, column: Column) -> float:
     if column.is_category:
         counts = np.bincount(values[known].astype(int), weight[known])
         return float(counts.argmax())
+    if (weight == weight[0]).all():
+        return float(values[known].mean())
     return float(np.average(values[known], weights=weight[known]))
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 # Public name -> the file that defines it; loaded on first use (PEP 562), so that importing the
 # package costs no more than torch and einops.
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "LEX": "lex.lex",
+}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -28,7 +28,8 @@ class LogLikelihood(Protocol):
                 differentiable: inputs are mixed by them instead of chosen by `z`.
 
         Returns:
-            `(m, l, b)` log-likelihoods, the mean over imputations already inside the logarithm.
+            `(m, l, b)` log-likelihoods, or `(m, l, b, c)` log-probabilities of every class when
+            labels are soft; the mean over imputations is already inside the logarithm.
         """
         ...
 
@@ -60,6 +61,7 @@ class Gradient(Protocol):
         l: int,
         generator: torch.Generator | None = None,
         control: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Drawn:
         """Estimate.
 
@@ -72,6 +74,7 @@ class Gradient(Protocol):
             generator: Source of the masks.
             control: `(b,)` baseline that does not depend on the masks, for estimators that take
                 one.
+            targets: Soft labels `(b, c)`, when `value` answers `(m, l, b, c)`.
 
         Returns:
             Loss and bound, `(b,)` each.
@@ -92,6 +95,21 @@ def log_mean_exp(values: Tensor, dim: int) -> Tensor:
     return torch.logsumexp(values, dim) - math.log(values.shape[dim])
 
 
+def inner_bound(w: Tensor, dim: int, targets: Tensor | None) -> Tensor:
+    """log of the mean likelihood over the inner draws, and its mean under soft labels.
+
+    Args:
+        w: Log-likelihoods `(m, l, b)`, or log-probabilities `(m, l, b, c)` with soft labels.
+        dim: Axis of the inner draws.
+        targets: Soft labels `(b, c)`, or None.
+
+    Returns:
+        `(m, b)`: the mean over draws is taken first, then the cross-entropy.
+    """
+    bound = log_mean_exp(w, dim)
+    return bound if targets is None else (targets * bound).sum(-1)
+
+
 @dataclass(frozen=True)
 class Enumeration:
     """The exact gradient, from every combination of masks. Unbiased, no variance, `q**l` masks."""
@@ -107,6 +125,7 @@ class Enumeration:
         l: int,
         generator: torch.Generator | None = None,
         control: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Drawn:
         """Loss and bound `(b,)`; `m`, the generator and `control` change nothing.
 
@@ -123,7 +142,7 @@ class Enumeration:
         w, log_p = value(z)[:, 0], law.log_prob(logits, z)[:, 0]  # (q, b)
         picks = torch.cartesian_prod(*[torch.arange(len(support), device=logits.device)] * l)
         picks = picks.reshape(-1, l)
-        bound = log_mean_exp(w[picks], 1)
+        bound = inner_bound(w[picks], 1, targets)
         loss = -(log_p[picks].sum(1).exp() * bound).sum(0)
         return Drawn(loss, -loss.detach())
 
@@ -161,6 +180,7 @@ class Reinforce:
         l: int,
         generator: torch.Generator | None = None,
         control: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Drawn:
         """Loss and bound `(b,)`.
 
@@ -168,7 +188,7 @@ class Reinforce:
             ValueError: If leave-one-out has a single draw, or the network's control is missing.
         """
         z = law.hard(logits, law.noise(logits, m, l, generator))
-        reward = log_mean_exp(value(z), 1)  # (m, b)
+        reward = inner_bound(value(z), 1, targets)  # (m, b)
         fixed = reward.detach()
         if self.baseline == "leave-one-out":
             if m < 2:
@@ -200,6 +220,7 @@ class Vimco:
         l: int,
         generator: torch.Generator | None = None,
         control: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Drawn:
         """Loss and bound `(b,)`.
 
@@ -209,13 +230,15 @@ class Vimco:
         if l < 2:
             raise ValueError(f"Vimco needs l >= 2 inner draws, not l={l}; use Reinforce.")
         z = law.hard(logits, law.noise(logits, m, l, generator))
-        w = value(z)  # (m, l, b)
-        bound = log_mean_exp(w, 1)
+        w = value(z)  # (m, l, b) or (m, l, b, c)
+        bound = inner_bound(w, 1, targets)
         fixed = w.detach()
         others = (fixed.sum(1, keepdim=True) - fixed) / (l - 1)
-        diagonal = torch.eye(l, dtype=torch.bool, device=w.device)[:, :, None]
-        replaced = torch.where(diagonal, others[:, :, None], fixed[:, None])  # (m, l, l', b)
-        advantage = bound.detach()[:, None] - log_mean_exp(replaced, 2)
+        diagonal = torch.eye(l, dtype=torch.bool, device=w.device).reshape(
+            l, l, *[1] * (w.ndim - 2)
+        )
+        replaced = torch.where(diagonal, others[:, :, None], fixed[:, None])  # (m, l, l', b, ...)
+        advantage = bound.detach()[:, None] - inner_bound(replaced, 2, targets)
         score = (advantage * law.log_prob(logits, z)).sum(1)
         return Drawn(-(score + bound).mean(0), bound.detach().mean(0))
 
@@ -250,6 +273,7 @@ class Rebar:
         l: int,
         generator: torch.Generator | None = None,
         control: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Drawn:
         """Loss and bound `(b,)`.
 
@@ -267,9 +291,9 @@ class Rebar:
         redrawn = law.redraw(logits, z, fresh)
         soft = law.relaxed(logits, noise, self.temperature)
         soft_given_z = law.relaxed(logits, redrawn, self.temperature)
-        reward = log_mean_exp(value(z), 1)
-        relaxed = log_mean_exp(value(soft > 0.5, soft), 1)
-        given_z = log_mean_exp(value(soft_given_z > 0.5, soft_given_z), 1)
+        reward = inner_bound(value(z), 1, targets)
+        relaxed = inner_bound(value(soft > 0.5, soft), 1, targets)
+        given_z = inner_bound(value(soft_given_z > 0.5, soft_given_z), 1, targets)
         score = law.log_prob(logits, z).sum(1)
         c = self.coefficient
         advantage = (reward - c * given_z).detach()
@@ -309,6 +333,7 @@ class Pathwise:
         l: int,
         generator: torch.Generator | None = None,
         control: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Drawn:
         """Loss and bound `(b,)`; the bound is that of the masks it evaluated."""
         noise = law.noise(logits, m, l, generator)
@@ -316,7 +341,7 @@ class Pathwise:
         z = law.hard(logits, noise)
         if self.straight_through:
             soft = z.to(soft) + (soft - soft.detach())
-        bound = log_mean_exp(value(z, soft), 1).mean(0)
+        bound = inner_bound(value(z, soft), 1, targets).mean(0)
         return Drawn(-bound, bound.detach())
 
 
@@ -349,12 +374,13 @@ class Imle:
         l: int,
         generator: torch.Generator | None = None,
         control: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Drawn:
         """Loss and bound `(b,)`."""
         noise = law.noise(logits, m, l, generator)
         z = law.hard(logits, noise)
         moved = _Moved.apply(logits, noise, law, self.strength)
-        bound = log_mean_exp(value(z, moved), 1).mean(0)
+        bound = inner_bound(value(z, moved), 1, targets).mean(0)
         return Drawn(-bound, bound.detach())
 
 
@@ -449,6 +475,7 @@ __all__ = [
     "Reinforce",
     "Vimco",
     "gradient_config",
+    "inner_bound",
     "log_mean_exp",
     "make_gradient",
 ]

@@ -349,8 +349,9 @@ def make_law(name: str, k: int | None = None) -> MaskLaw:
 
 def uniform(like: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     """Uniform noise in the dtype and on the device of `like`, away from 0 and 1."""
-    noise = torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)
-    return noise.clamp(TINY, 1 - TINY)
+    device = like.device if generator is None else generator.device
+    noise = torch.rand(shape, dtype=like.dtype, device=device, generator=generator)
+    return noise.to(like.device).clamp(TINY, 1 - TINY)
 
 
 def _gumbel(noise: Tensor) -> Tensor:

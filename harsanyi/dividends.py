@@ -140,7 +140,8 @@ class Dividends(FactoredGame):
     def term_spectrum(self) -> Tensor:
         """Share of each order `(b, n, k)` in the terms, products and boxes taken one by one.
 
-        The same as `order_spectrum` but for what cancels between parts on the same coalition.
+        The same as `order_spectrum` but for what cancels between parts on the same coalition;
+        complex products count by their moduli.
         """
         return term_spectrum(self)
 

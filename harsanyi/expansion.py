@@ -5,7 +5,7 @@ from einops import einsum, rearrange
 from torch import Tensor
 
 from harsanyi.boxes import Boxes
-from harsanyi.quadrature import Products
+from harsanyi.quadrature import Products, real_part
 from harsanyi.subsets import distinct, masks
 
 _TILE = 2**22  # numbers held at once in one intermediate
@@ -120,13 +120,13 @@ def expanded_products(products: Products) -> tuple[Tensor, Tensor]:
         ) & 1 == 1
         found.append(mask)
     if not found or b == 0:
-        return _nothing(n, b, products.weights)
+        return _nothing(n, b, real_part(products.weights))
     sets = distinct(torch.cat(found))[0]
     values = []
     for tile in sets.split(max(1, _TILE // max(1, b * r * n))):
         factors = torch.where(tile[:, None], products.factors[:, None], 1.0).prod(-1)
-        values.append(einsum(factors, products.weights, "b u r, r k -> b u k"))
-    return sets, torch.cat(values, 1) if values else products.weights.new_zeros(
+        values.append(real_part(einsum(factors, products.weights, "b u r, r k -> b u k")))
+    return sets, torch.cat(values, 1) if values else real_part(products.weights).new_zeros(
         b, 0, products.weights.shape[1]
     )
 

@@ -4,19 +4,23 @@ import torch
 from torch import Tensor
 
 
-def check_floating(name: str, tensor: Tensor, owner: str) -> None:
+def check_floating(name: str, tensor: Tensor, owner: str, *, or_complex: bool = False) -> None:
     """Refuses what is no floating-point tensor of finite numbers.
 
     Args:
         name: The argument's name.
         tensor: What was passed for it.
         owner: Who asks.
+        or_complex: Whether complex numbers will do.
 
     Raises:
         TypeError: If it is not a floating-point tensor.
         ValueError: If it holds NaN or infinity.
     """
-    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+    fits = isinstance(tensor, Tensor) and (
+        tensor.is_floating_point() or (or_complex and tensor.is_complex())
+    )
+    if not fits:
         kind = getattr(tensor, "dtype", type(tensor).__name__)
         raise TypeError(f"{owner} got {name} of type {kind}; pass a floating-point tensor.")
     if not torch.isfinite(tensor.detach()).all():

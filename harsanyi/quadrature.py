@@ -135,7 +135,8 @@ def product_derivatives(
         factors: `(b, r, n)`, what each player's presence multiplies by, less one.
         size: Players per set, from 1 to n.
         rule: Pairs (point in [0, 1], weight) that the derivatives are summed with.
-        positive: Whether all 1 + factors are well above 0, which allows a faster way; None looks.
+        positive: Whether 1 + t * factors keeps clear of 0 for all t in [0, 1], which allows a
+            faster way; None looks.
 
     Returns:
         `(b, n choose size, k)`, sets in lexicographic order of their positions.
@@ -143,9 +144,9 @@ def product_derivatives(
     b, r, n = factors.shape
     n_sets = math.comb(n, size)
     if b == 0 or r == 0 or n_sets == 0:
-        return factors.new_zeros(b, n_sets, weights.shape[1])
+        return real_part(factors.new_zeros(b, n_sets, weights.shape[1]))
     if positive is None:
-        positive = bool((factors.detach() > _NEAR_ZERO - 1).all())
+        positive = _away_from_zero(factors.detach())
     held = len(rule) * n if positive else n_sets
     if positive and size > 1:
         held = max(held, math.comb(n, size - 1) * (n + size * len(rule)))
@@ -158,8 +159,20 @@ def product_derivatives(
             total = rearrange(total, "(b r) s -> b r s", r=r)
         else:
             total = torch.stack([w * _derivatives(part, at, size) for at, w in rule]).sum(0)
-        answers.append(einsum(total, weights, "b r s, r k -> b s k"))
+        answers.append(real_part(einsum(total, weights, "b r s, r k -> b s k")))
     return torch.cat(answers)
+
+
+def real_part(numbers: Tensor) -> Tensor:
+    """Numbers as they are, or their real part where they are complex."""
+    return numbers.real if numbers.is_complex() else numbers
+
+
+def _away_from_zero(factors: Tensor) -> bool:
+    """Whether 1 + t a keeps clear of 0 for every factor a and every t in [0, 1]."""
+    size = factors.abs().square()
+    nearest = (-real_part(factors) / size.clamp(min=torch.finfo(size.dtype).tiny)).clamp(0, 1)
+    return bool(((1 + nearest * factors).abs() > _NEAR_ZERO).all())
 
 
 def row_tiles(rows: Tensor, size: int) -> Sequence[Tensor]:
@@ -180,8 +193,8 @@ def product_shapley(
         weights: `(r, k)`.
         factors: `(b, r, n)`.
         n_nodes: Nodes on the diagonal; None takes ceil(n / 2), which is exact.
-        positive: Whether all 1 + factors are well above 0; None looks. When it is given, no
-            branch reads the data, so that the call can be exported.
+        positive: Whether 1 + t * factors keeps clear of 0 for all t in [0, 1]; None looks. When
+            it is given, no branch reads the data, so that the call can be exported.
 
     Returns:
         Values `(b, n, k)`.
@@ -203,12 +216,15 @@ def product_banzhaf(weights: Tensor, factors: Tensor) -> Tensor:
 class Products:
     """A sum of product games, v(S) = sum_r w_r prod_{i in S} (1 + a_ri).
 
+    Weights and factors may be complex; v is then the real part, as a wave over players needs:
+    cos(b + sum of a_i) = Re e^(ib) prod e^(i a_i).
+
     Attributes:
         weights: `(r, k)`, in units of the outputs.
         factors: `(b, r, n)`; 0 makes a player a dummy of that product.
 
     Raises:
-        TypeError: If a tensor is not floating point, or the dtypes differ.
+        TypeError: If a tensor is neither floating point nor complex, or the dtypes differ.
         ValueError: If shapes disagree, a number is not finite, or some v(S) overflows.
     """
 
@@ -217,7 +233,7 @@ class Products:
 
     def __post_init__(self) -> None:
         for name in ("weights", "factors"):
-            check_floating(name, getattr(self, name), "Products")
+            check_floating(name, getattr(self, name), "Products", or_complex=True)
         if self.weights.dtype != self.factors.dtype:
             raise TypeError(
                 f"Products got weights of dtype {self.weights.dtype} and factors of "
@@ -236,7 +252,7 @@ class Products:
         # |1 + p a| <= max(1, |1 + a|) for p in [0, 1]: when the largest coalition fits the type,
         # so does every partial product below, and no logarithms are needed.
         largest = (1 + self.factors.detach()).abs().clamp(min=1).log().sum(-1)
-        limit = math.log(torch.finfo(self.factors.dtype).max)
+        limit = math.log(torch.finfo(largest.dtype).max)
         if largest.numel() and float(largest.max()) > limit:
             raise ValueError(
                 f"Products reach exp({float(largest.max()):.0f}), beyond {self.factors.dtype}; "
@@ -274,23 +290,19 @@ class Products:
         """
         b, r, n = self.factors.shape
         m = coalitions.shape[1]
-        opened = (1 + self.factors)[:, None]  # (b, 1, r, n)
-        step = max(1, _TILE // max(1, b * r * n))
-        answers = [
-            einsum(
-                torch.where(tile[:, :, None], opened, 1.0).prod(-1),
-                self.weights,
-                "b m r, r k -> b m k",
-            )
-            for tile in coalitions.split(step, 1)
-        ]
         if m == 0:
-            return self.factors.new_zeros(b, 0, self.weights.shape[1])
+            return real_part(self.weights).new_zeros(b, 0, self.weights.shape[1])
+        opened = (1 + self.factors)[:, None]  # (b, 1, r, n)
+        one = torch.ones_like(opened[:1, :1, :1, :1])
+        answers = []
+        for tile in coalitions.split(max(1, _TILE // max(1, b * r * n)), 1):
+            products = torch.where(tile[:, :, None], opened, one).prod(-1)
+            answers.append(real_part(einsum(products, self.weights, "b m r, r k -> b m k")))
         return torch.cat(answers, 1)
 
     def base(self) -> Tensor:
         """v(none): the sum of the weights, `(b, k)`."""
-        return self.weights.sum(0).expand(self.factors.shape[0], -1)
+        return real_part(self.weights.sum(0)).expand(self.factors.shape[0], -1)
 
     def error_bound(self, n_nodes: int) -> Tensor:
         """A bound on the error of `shapley(n_nodes)`; 0 where that many nodes are exact.
@@ -315,28 +327,25 @@ class Products:
             raise ValueError(f"n_nodes is {n_nodes}; a quadrature needs at least 1 node.")
         factors, weights = self.factors.detach(), self.weights.detach()
         tiny = torch.finfo(factors.dtype).tiny
-        middle = (1 + factors / 2).abs()
+        middle, size = 1 + factors / 2, factors.abs()
+        level = middle.abs()
         # 1 + z a = (1 + a/2)(1 + u c) with z = (1 + u) / 2; c is capped where 1 + a/2 vanishes
-        centred = factors / (2 * middle).clamp(min=1e-3 * factors.abs() + tiny)
-        level, first, second = (
+        centred = factors / 2 / torch.where(level > 1e-3 * size, middle, 1e-3 * size + tiny)
+        floor, first, second = (
             term.sum(-1, keepdim=True) - term
-            for term in (
-                middle.clamp(min=tiny).log(),
-                centred * (1 + factors / 2).sign(),
-                centred**2,
-            )
+            for term in (level.clamp(min=tiny).log(), centred, centred.abs() ** 2)
         )
-        best = torch.full_like(factors, math.inf)
+        best = torch.full_like(size, math.inf)
         for rho in _ELLIPSES:
             reach = (rho + 1 / rho) / 2  # long half-axis in u
-            own = (middle + factors.abs() * (reach / 2)).clamp(min=tiny).log()
-            together = level + reach * first.abs() + reach**2 / 2 * second
+            own = (level + size * (reach / 2)).clamp(min=tiny).log()
+            together = floor + reach * first.abs() + reach**2 / 2 * second
             logs = torch.minimum(together, own.sum(-1, keepdim=True) - own)
             tail = -2 * n_nodes * math.log(rho) - math.log1p(-(rho**-2))
             best = torch.minimum(best, logs + tail)
         best = best.exp() * (2 + 2 / (4 * n_nodes**2 - 1))
         inexact = (factors != 0).sum(-1, keepdim=True) > 2 * n_nodes
-        return einsum(best * factors.abs() * inexact, weights.abs(), "b r n, r k -> b n k")
+        return einsum(best * size * inexact, weights.abs(), "b r n, r k -> b n k")
 
     def nodes_for(self, tolerance: float) -> int:
         """Fewest nodes whose error bound is at most `tolerance` for every value.

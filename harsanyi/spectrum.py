@@ -38,7 +38,10 @@ def term_spectrum(dividends: "Dividends") -> Tensor:
 
 
 def _product_mass(part: Products) -> Tensor:
-    """Sum of |dividends| by order: elementary symmetric polynomials of the absolute factors."""
+    """Sum of |dividends| by order: elementary symmetric polynomials of the absolute factors.
+
+    For complex products the moduli are counted, which bound the real parts.
+    """
     sizes = part.factors.abs()
     b, r, n = sizes.shape
     polynomial = torch.zeros(b, r, n + 1, dtype=sizes.dtype, device=sizes.device)

@@ -8,6 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baselines.coalitions import all_coalitions
+from harsanyi import Dividends
 from harsanyi.quadrature import (
     Products,
     exact_nodes,
@@ -20,6 +22,7 @@ from harsanyi.quadrature import (
 from tests.factored_games import (
     banzhaf_by_definition,
     close,
+    moebius,
     random_game,
     shapley_by_definition,
     table,
@@ -180,3 +183,41 @@ def test_division_and_prefix_products_agree(size):
     fast = product_derivatives(weights, factors, size, rule, positive=True)
     slow = product_derivatives(weights, factors, size, rule, positive=False)
     close(fast, slow, 1e-13)
+
+
+def waves(n, b=2, r=3, k=2, spread=0.8):
+    turns, phases = spread * draw(b, r, n, seed=1), draw(r, seed=2)
+    factors = torch.polar(torch.ones_like(turns), turns) - 1
+    turn = torch.polar(torch.ones_like(phases), phases)
+    return turns, phases, draw(r, k), Products(turn[:, None] * draw(r, k), factors)
+
+
+@pytest.mark.parametrize("spread", [0.8, 5.0])
+def test_complex_products_are_games_of_their_real_part(spread):
+    turns, phases, weights, part = waves(7, spread=spread)
+    none = torch.zeros(0, 7, dtype=torch.bool)
+    game = Dividends(none, torch.zeros(2, 0, 2, dtype=F64), products=[part])
+    masks = all_coalitions(7)
+    angle = phases[:, None] + turns @ masks.T.to(F64)  # (b, r, m)
+    values = torch.einsum("brm,rk->bmk", angle.cos(), weights)
+    close(game.value(masks[None]), values, 1e-13)
+    close(game.base_values, values[:, 0], 1e-13)
+    close(game.shapley(), shapley_by_definition(values, 7))
+    close(game.banzhaf(), banzhaf_by_definition(values, 7))
+    index = (game.coalitions.long() << torch.arange(7)).sum(1)
+    close(game.values, moebius(values, 7)[:, index])
+    plain = Dividends(game.coalitions, game.values, game.base_values)
+    for name in ("SII", "k-SII", "STII", "FSII", "FBII"):
+        close(game.interactions(name, 2).values, plain.interactions(name, 2).values)
+    groups = {"a": [0, 3], "b": [6, 1]}
+    close(game.regroup(groups).shapley(), plain.regroup(groups).shapley())
+    assert (game.term_spectrum().sum(1) - 1).abs().max() < 1e-12
+
+
+def test_the_error_bound_holds_for_complex_factors():
+    *_, part = waves(30, spread=0.5)
+    exact = part.shapley()
+    for nodes in range(1, 15):
+        error = (part.shapley(nodes) - exact).abs()
+        assert (error <= part.error_bound(nodes) + 1e-12).all()
+    assert float(part.error_bound(12).max()) < 1e-6

@@ -127,7 +127,26 @@ def _shown(explanation: Explanation, row: int, shown: Sequence[str] | None) -> l
     data = tabular_data(explanation)
     if data is None or explanation.player_mask is not None:
         return None
-    return ["missing" if np.isnan(value) else number(value) for value in data[row]]
+    kinds = explanation.categories or [()] * n
+    return [_in_words(value, labels) for value, labels in zip(data[row], kinds, strict=True)]
+
+
+def _in_words(value: float, labels: Sequence[str]) -> str:
+    """A cell of `data` as a reader knows it: a category's label, a number, or that it is missing."""
+    if np.isnan(value):
+        return "missing"
+    if not labels:
+        return number(value)
+    return labels[int(value)] if 0 <= value < len(labels) else "unknown"
+
+
+def ordered_data(explanation: Explanation) -> np.ndarray | None:
+    """The data `(b, n)` with NaN for categories, whose codes have no order; None without data."""
+    data = tabular_data(explanation)
+    if data is None or explanation.categories is None:
+        return data
+    unordered = np.array([len(labels) > 0 for labels in explanation.categories])
+    return np.where(unordered, np.nan, data)
 
 
 def as_numpy(tensor: Any) -> np.ndarray:  # noqa: ANN401 - a tensor on any device

@@ -98,7 +98,7 @@ class Explanation:
             given = getattr(self, name)
             if given is not None and tuple(given.shape) != wanted:
                 raise ValueError(f"{name} has shape {tuple(given.shape)}; it needs {wanted}.")
-        for name, wanted in ((
+        for name, wanted in (
             ("players", b if self.is_ragged else n),
             ("outputs", k),
             ("categories", n),

@@ -16,11 +16,11 @@ from baselines.bars import (
     at_least_one,
     label,
     largest_bars,
+    ordered_data,
     output_of_all,
     output_of_row,
     real_players,
     row_position,
-    tabular_data,
 )
 from baselines.canvas import (
     FAINT,
@@ -181,6 +181,8 @@ class Plots:
     ) -> "Axes":
         """All explicands at once: one dot per explicand and player, coloured by feature value.
 
+        Categories and missing values have no order and stay grey.
+
         Args:
             output: Name or position of the output; None takes the one with the largest mean
                 absolute value when there are more than two.
@@ -204,7 +206,7 @@ class Plots:
         position = output_of_all(explanation, output, values)
         values = values[..., position]
         order = np.argsort(-np.abs(values).mean(0), kind="stable")[: at_least_one(max_players)]
-        data = tabular_data(explanation)
+        data = ordered_data(explanation)
         ax = ax or new_axes(6.4, 1.3 + 0.36 * len(order))
         colours = None
         for place, player in enumerate(order):

@@ -20,8 +20,8 @@ DARK = {INK: "#e6edf3", FAINT: "#9aa4af", GRID: "#3a424c", PAPER: "#14181d"}
 """Colours of the canvas -> what they become in dark mode."""
 
 FAMILY_COLOURS = (RAISES, LOWERS, "#009e73", "#cc79a7", "#b8860b", FAINT)
-ROUNDING = 1e-9
-"""Errors below it are no error of a method: they are what float arithmetic leaves."""
+ROUNDING = 1e-5
+"""Errors below it are no error of a method: they are what float32 arithmetic leaves."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -311,7 +311,13 @@ def explanation_sections(
     if not explanation.is_ragged and explanation.player_mask is None:
         swarm = explanation.plot.beeswarm()
         alt = f"One dot per row and player, {len(explanation)} rows; the players that move most."
-        whole.append(picture(swarm, alt, "Each dot is a row; orange dots have high values."))
+        whole.append(
+            picture(
+                swarm,
+                alt,
+                "Each dot is a row; orange dots have high values, grey ones are words or missing.",
+            )
+        )
     if "order_spectrum" in explanation.diagnostics:
         alt = "Share of dividends by number of players in an interaction."
         caption = "How far the model is from a sum of single effects."

@@ -115,6 +115,24 @@ def test_feature_values_stand_beside_the_names():
         explained().plot.bar(0, shown=["a", "b"])
 
 
+def test_codes_are_shown_as_the_labels_they_stand_for(tmp_path):
+    data = torch.tensor([[1.0, 2.5], [torch.nan, 0.0], [7.0, 1.0]])
+    e = Explanation(
+        torch.tensor([2.0, 1.0]).reshape(1, 2, 1).repeat(3, 1, 1), players=["c", "x"], data=data,
+        categories=[["red", "blue"], []],
+    )  # fmt: skip
+    e.save(tmp_path / "e.safetensors")
+    for one in (e, Explanation.load(tmp_path / "e.safetensors")):
+        assert labels(one.plot.bar(0)) == ["c = blue", "x = 2.5"]
+        assert labels(one.plot.bar(1)) == ["c = missing", "x = 0"]
+        assert labels(one.plot.bar(2)) == ["c = unknown", "x = 1"]
+        codes, numbers = one.plot.beeswarm().collections[:2]
+        assert np.isnan(np.ma.filled(codes.get_array(), np.nan)).all()
+        assert not np.isnan(np.ma.filled(numbers.get_array(), np.nan)).any()
+    with pytest.raises(ValueError, match="categories names 1"):
+        Explanation(torch.ones(1, 2, 1), categories=[[]])
+
+
 def test_standard_errors_become_intervals_of_95_percent():
     e = explained(std_errors=torch.full((6, 5, 2), 0.5, dtype=torch.float64))
     ax = e.plot.bar(0)

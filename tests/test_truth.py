@@ -14,6 +14,7 @@ import torch
 from baselines import shards
 from baselines.exact import exact_shapley
 from bench.problems.catalogue import named_problem
+from bench.problems.exact_nets import exact_net
 from bench.problems.problem import Problem
 from bench.problems.synthetic import airport, glove, unanimity_sum
 from bench.truth import ground_truth, merge_halves, row_truth, stack
@@ -26,7 +27,15 @@ def unknown(problem: Problem) -> Problem:
 
 
 @pytest.mark.parametrize(
-    "problem", [unanimity_sum(9, b=3), airport(8, b=3), glove(3, 5)], ids=lambda p: p.name
+    "problem",
+    [
+        unanimity_sum(9, b=3),
+        airport(8, b=3),
+        glove(3, 5),
+        exact_net(10, b=2),
+        exact_net(8, seed=1),
+    ],
+    ids=lambda p: p.name,
 )
 def test_known_truth_equals_enumeration(problem) -> None:
     found = exact_shapley(problem.game())
@@ -47,6 +56,15 @@ def test_sampled_truth_is_within_its_standard_errors() -> None:
     z = ((found.values - exact.values) / found.std_errors)[seen]
     assert 0.8 < float(z.square().mean()) < 1.25
     assert seen.float().mean() > 0.9
+
+
+def test_sampling_agrees_with_the_noise_free_truth_of_a_large_net() -> None:
+    problem = exact_net(64, b=4)
+    found, exact = ground_truth(unknown(problem), budget=16_000), ground_truth(problem)
+    z = (found.values - exact.values) / found.std_errors
+    assert 0.85 < float(z.square().mean()) < 1.15
+    with pytest.raises(ValueError, match="units of 8"):
+        exact_net(7)
 
 
 def test_halves_are_independent_and_average_to_the_truth() -> None:

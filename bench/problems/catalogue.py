@@ -1,6 +1,6 @@
 """The catalogue: problems by name, ours and those that installed packages add.
 
-`synthetic/...` games have known truth; `<table>/<model>` is a small black box on a table, absent
+`synthetic/...` and `exact/...` games have known truth; `<table>/<model>` is a small black box on a table, absent
 players at the baseline; `<table>/<model>/marginal` averages them over 64 training rows instead.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from bench.problems import synthetic
+from bench.problems.exact_nets import exact_net
 from bench.problems.models import MODELS, coded, fit_box, reference
 from bench.problems.problem import Problem
 from bench.problems.tabular import TABLES, load, split
@@ -27,7 +28,9 @@ SYNTHETIC: dict[str, Callable[..., Problem]] = {
     "synthetic/unanimity-64": functools.partial(synthetic.unanimity_sum, 64, n_terms=200),
     "synthetic/airport": synthetic.airport,
     "synthetic/glove": synthetic.glove,
+    **{f"exact/net-{n}": functools.partial(exact_net, n) for n in (12, 64, 256, 512)},
 }
+"""Problems that need no data, by name."""
 
 
 def problem_names() -> list[str]:

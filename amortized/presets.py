@@ -117,7 +117,7 @@ def lex_fixed(imputer: Imputer, target_rate: float | None = None) -> dict[str, A
         "imputer": imputer,
         "target_rate": target_rate,
         "regime": "frozen",
-        "m": 4,
+        "m": 2,
         "imputations": 4,
     }
 

@@ -25,7 +25,7 @@ def fit(
     y: Any = None,  # noqa: ANN401 - labels of any kind
     validation: tuple[Any, Any] | None = None,
     *,
-    epochs: int = 40,
+    epochs: int = 30,
     batch_size: int = 400,
     learning_rate: float = 2e-3,
     predictor_epochs: int = 60,

@@ -7,12 +7,10 @@ Axes inside the likelihood are the paper's: `m` outer draws, `l` draws inside th
 """
 
 import copy
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -26,15 +24,14 @@ from amortized.lex.gradients import (
     Drawn,
     Gradient,
     Reinforce,
-    gradient_config,
     log_mean_exp,
-    make_gradient,
 )
-from amortized.lex.masks import Bernoulli, MaskLaw, make_law
+from amortized.lex.inputs import as_answers, as_labels, as_rows
+from amortized.lex.masks import Bernoulli, MaskLaw
+from amortized.lex.selection import Selection
 from baselines import Explanation, Imputer
 
 REGIMES = ("frozen", "free", "surrogate")
-FORMAT = "harsanyi-lex/1"
 
 
 class LEX(nn.Module):
@@ -88,7 +85,7 @@ class LEX(nn.Module):
         target_rate: float | None = None,
         price: float = 0.03,
         coherence: float = 0.0,
-        m: int = 4,
+        m: int = 2,
         l: int = 1,
         imputations: int | None = 4,
         groups: Tensor | None = None,
@@ -284,22 +281,7 @@ class LEX(nn.Module):
             TypeError: If it holds no numbers.
             ValueError: If it has fewer than two axes, or an entry is not finite.
         """
-        given = getattr(x, "to_numpy", lambda: x)()
-        try:
-            tensor = torch.as_tensor(given)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"{name} is no array of numbers ({error}).") from error
-        if tensor.ndim < 2:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it needs (b, *features).")
-        like = self.log_scale
-        tensor = tensor.to(device=like.device, dtype=like.dtype)
-        if not torch.isfinite(tensor).all():
-            bad = (~torch.isfinite(tensor)).flatten(1).any(-1).nonzero().flatten().tolist()
-            raise ValueError(
-                f"{name} holds NaN or infinity in rows {bad[:5]}; LEX needs complete rows. Fill "
-                "them in first, for instance with a mean and an indicator column."
-            )
-        return tensor
+        return as_rows(x, name, self.log_scale)
 
     def log_probs(
         self,
@@ -627,31 +609,9 @@ class LEX(nn.Module):
         Raises:
             ValueError: If a class is unknown, or a number is not finite.
         """
-        like = self.log_scale
-        given = getattr(y, "to_numpy", lambda: y)()
         if self.task == "regression":
-            target = torch.as_tensor(given, dtype=like.dtype, device=like.device).reshape(-1)
-            if not torch.isfinite(target).all():
-                raise ValueError("y holds NaN or infinity; a regression needs finite answers.")
-            return target
-        if getattr(given, "ndim", 1) == 2:
-            soft = torch.as_tensor(given, dtype=like.dtype, device=like.device)
-            total = soft.sum(-1)
-            if not torch.isfinite(soft).all() or soft.min() < 0 or (total - 1).abs().max() > 1e-3:
-                raise ValueError(
-                    "y has two axes, so it needs rows of probabilities that sum to 1."
-                )
-            return soft / total[:, None]
-        if self.classes is None:
-            raise ValueError("this LEX has no classes yet; call fit, or pass classes=.")
-        position = {_plain(label): index for index, label in enumerate(self.classes)}
-        labels = [
-            _plain(label) for label in (given.tolist() if hasattr(given, "tolist") else given)
-        ]
-        unknown = sorted({str(label) for label in labels if label not in position})
-        if unknown:
-            raise ValueError(f"y holds classes that were not fitted: {unknown[:5]}.")
-        return torch.tensor([position[label] for label in labels], device=like.device)
+            return as_answers(y, self.log_scale)
+        return as_labels(y, self.classes, self.log_scale)
 
     def fit(
         self,
@@ -689,40 +649,11 @@ class LEX(nn.Module):
             folder: Made if missing.
 
         Raises:
-            TypeError: If the selector, a predictor or the imputer cannot be rebuilt from a config.
+            TypeError: If the imputer or the gradient estimator cannot be rebuilt from a file.
         """
-        from safetensors.torch import save
+        from amortized.lex.storage import save_lex
 
-        from baselines.shards import atomic_write
-
-        if not hasattr(self.imputer, "save_pretrained"):
-            raise TypeError(
-                f"the imputer {type(self.imputer).__name__} cannot be saved; use one of "
-                "baselines, or pass imputer= to from_pretrained after saving without it."
-            )
-        config = {
-            "format": FORMAT,
-            "selector": _spec(self.selector),
-            "predictors": [_spec(member) for member in self.predictors],
-            "baseline": None if self.baseline is None else _spec(self.baseline),
-            "law": {"name": _law_name(self.law), "k": getattr(self.law, "k", None)},
-            "gradient": gradient_config(self.gradient),
-            "groups": None if self.groups is None else list(self.groups.shape),
-            "classes": self.classes,
-            "players": self.players,
-            "settings": self.settings,
-        }
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.imputer.save_pretrained(folder / "imputer")  # pyright: ignore[reportCallIssue]
-        tensors = {
-            name: value.detach().cpu().clone().contiguous()
-            for name, value in self.state_dict().items()
-            if not name.startswith("imputer.")
-        }
-        atomic_write(folder / "model.safetensors", save(tensors))
-        text = json.dumps(config, indent=2, default=_plain)
-        atomic_write(folder / "config.json", text.encode())
+        save_lex(self, folder)
 
     @classmethod
     def from_pretrained(
@@ -748,82 +679,9 @@ class LEX(nn.Module):
             FileNotFoundError: If a file is missing.
             ValueError: If a file is truncated, corrupt, or of another version.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
+        from amortized.lex.storage import load_lex
 
-        from baselines.imputers import StoredImputer
-
-        folder = Path(folder)
-        for name in ("config.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(f"no {name} in {folder}; save_pretrained writes one.")
-        try:
-            config = json.loads((folder / "config.json").read_text())
-            if config.get("format") != FORMAT:
-                raise ValueError(f"format {config.get('format')!r} instead of {FORMAT!r}")
-            tensors = load((folder / "model.safetensors").read_bytes())
-            law = config["law"]
-            groups = None
-            if config["groups"] is not None:
-                groups = torch.zeros(config["groups"], dtype=torch.int64)
-            model = cls(
-                selector or _build(config["selector"]),
-                predictor or [_build(spec) for spec in config["predictors"]],
-                imputer or StoredImputer.from_pretrained(folder / "imputer"),
-                law=make_law(law["name"], law["k"]),
-                gradient=make_gradient(**config["gradient"]),
-                groups=groups,
-                classes=config["classes"],
-                players=config["players"],
-                baseline=None if config["baseline"] is None else _build(config["baseline"]),
-                **config["settings"],
-            )
-            own = {key for key in model.state_dict() if not key.startswith("imputer.")}
-            if own != set(tensors):
-                raise ValueError(
-                    f"weights {sorted(own ^ set(tensors))[:3]} do not match the config"
-                )
-            model.load_state_dict(tensors, strict=False)
-        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{folder} holds no complete LEX ({error}).") from error
-        return model.eval()
-
-
-class Selection:
-    """The distribution of selections of a batch of explicands.
-
-    Args:
-        law: Law of the masks.
-        logits: `(b, n)`.
-    """
-
-    def __init__(self, law: MaskLaw, logits: Tensor) -> None:
-        self.law = law
-        self.logits = logits
-
-    @property
-    def mean(self) -> Tensor:
-        """Inclusion probabilities `(b, n)`."""
-        return self.law.inclusion(self.logits)
-
-    @property
-    def mode(self) -> Tensor:
-        """The selection shown to a person, bool `(b, n)`."""
-        return self.law.mode(self.logits)
-
-    def sample(self, size: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """Bool masks `(size, b, n)`."""
-        noise = self.law.noise(self.logits, size, 1, generator)
-        return self.law.hard(self.logits, noise)[:, 0]
-
-    def log_prob(self, masks: Tensor) -> Tensor:
-        """Log-probability `(size, b)` of bool masks `(size, b, n)`."""
-        return self.law.log_prob(self.logits, masks[:, None])[:, 0]
-
-    def top(self, k: int) -> Tensor:
-        """The `k` likeliest players of each explicand, bool `(b, n)`; never more, also at ties."""
-        chosen = torch.zeros_like(self.logits, dtype=torch.bool)
-        return chosen.scatter_(-1, self.logits.topk(k, -1).indices, True)
+        return load_lex(cls, folder, selector=selector, predictor=predictor, imputer=imputer)
 
 
 def _with_draws(imputer: Imputer, imputations: int | None) -> Any:  # noqa: ANN401 - still an imputer
@@ -845,36 +703,6 @@ def _seeded(random_state: int | None) -> Iterator[None]:
         if random_state is not None:
             torch.default_generator.manual_seed(random_state)
         yield
-
-
-_BUILDABLE: Mapping[str, Callable[..., nn.Module]] = {
-    "MLPSelector": selectors.MLPSelector,
-    "ConvSelector": selectors.ConvSelector,
-    "MLPPredictor": predictors.MLPPredictor,
-    "ConvPredictor": predictors.ConvPredictor,
-}
-
-
-def _spec(module: nn.Module) -> dict[str, Any]:
-    name = type(module).__name__
-    config = getattr(module, "config", None)
-    return {"class": name, "config": config if name in _BUILDABLE else None}
-
-
-def _build(spec: Mapping[str, Any]) -> nn.Module:
-    if spec["class"] not in _BUILDABLE or spec["config"] is None:
-        raise ValueError(f"a {spec['class']} is not built from a config; pass yours as a keyword")
-    return _BUILDABLE[spec["class"]](**spec["config"])
-
-
-def _law_name(law: MaskLaw) -> str:
-    from amortized.lex.masks import LAWS
-
-    return next(name for name, kind in LAWS.items() if kind is type(law))
-
-
-def _plain(label: Any) -> Any:  # noqa: ANN401 - numpy scalars become Python's
-    return label.item() if hasattr(label, "item") else label
 
 
 __all__ = ["LEX", "REGIMES", "Selection"]

@@ -90,6 +90,8 @@ class Run:
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         mixed = self.accelerator.mixed_precision != "no"
         self.precision = self.accelerator.autocast if mixed else nullcontext
+        # a loss scaler is the accelerator's business; without one its door only costs time
+        self.backward = self.accelerator.backward if mixed else torch.Tensor.backward
         self.generator = torch.Generator()
         self.saved_at = time.monotonic()
 
@@ -129,7 +131,7 @@ class Run:
             value = part.detach() if len(piece) == len(mine) else value + part.detach()
             if self.device.type == "cpu" and not math.isfinite(value):
                 self.refuse_loss(float(value), self.history.steps)
-            self.accelerator.backward(part)
+            self.backward(part)
         if self.world > 1:
             value = self.average(value)
         if self.max_grad_norm is not None:
@@ -290,7 +292,7 @@ class Columns:
 
     def __getitem__(self, rows: Tensor) -> tuple[Tensor, ...]:
         return tuple(
-            tensor[rows.to(tensor.device)].to(self.device, non_blocking=True)
+            tensor.index_select(0, rows.to(tensor.device)).to(self.device, non_blocking=True)
             for tensor in self.tensors
         )
 

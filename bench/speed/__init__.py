@@ -1,0 +1,1 @@
+"""Speed, with accuracy stored beside time; run by `make bench`, never part of the wheel."""

@@ -1,7 +1,9 @@
 """HarsanyiNet: a bias and a sum of exact parts, whose forward pass holds its own Shapley values."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,9 +85,42 @@ class HarsanyiNet(nn.Module):
         self.parts = nn.ModuleList(parts)
         self.bias = nn.Parameter(torch.zeros(inner))
         self.register_buffer("mixture", torch.ones(len(self.parts)))
+        self.register_buffer("signature", torch.zeros(1, dtype=torch.int64))
         hold(self, "baseline", torch.zeros(self.n_players, dtype=torch.float64))
+        self.sign()
+        self.register_load_state_dict_post_hook(lambda net, _: net.check_signature())
 
     mixture: Tensor
+    signature: Tensor
+
+    def _settings(self) -> int:
+        """A hash of everything that the weights mean something under."""
+        settings = {
+            "parts": [part.spec for part in self.parts],
+            "absence": self.absence,
+            "gauge": self.gauge,
+            "size": [self.n_players, self.n_outputs],
+        }
+        text = json.dumps(settings, sort_keys=True)
+        return int.from_bytes(sha256(text.encode()).digest()[:7])
+
+    @torch.no_grad()
+    def sign(self) -> "HarsanyiNet":
+        """Note in the weights the settings they belong to, as saving does."""
+        self.signature.fill_(self._settings())
+        return self
+
+    def check_signature(self) -> None:
+        """Check that the weights belong to these settings: gates, gamma, absence, activations.
+
+        Raises:
+            ValueError: If they were saved under others.
+        """
+        if int(self.signature) != self._settings():
+            raise ValueError(
+                "these weights were saved under other settings (parts, gate, gamma, activation, "
+                "absence or gauge) than those of config; load them with the config they came with."
+            )
 
     @property
     def baseline(self) -> Tensor:
@@ -139,7 +174,7 @@ class HarsanyiNet(nn.Module):
         z = self.bias
         for weight, part in zip(self.mixture, self.parts, strict=True):
             z = z + weight * part(x, there)
-        return self._outputs(z.expand(len(x), -1))
+        return self._outputs(z.expand(x.shape[0], -1))
 
     def attribute(self, x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs, Shapley values and base values in one differentiable pass.
@@ -154,7 +189,7 @@ class HarsanyiNet(nn.Module):
         """
         self._check(x, present)
         there = self.presence(x, present)
-        value = base = self.bias.expand(len(x), -1)
+        value = base = self.bias.expand(x.shape[0], -1)
         shapley: Tensor | None = None
         for weight, part in zip(self.mixture, self.parts, strict=True):
             v, phi, nobody = _attribute(part, x, there)
@@ -238,6 +273,7 @@ class HarsanyiNet(nn.Module):
         names = {name: getattr(self.config, name, None) for name in ("players", "outputs")}
         return total.replaced(
             max_terms=max_coalitions,
+            game=self.description,
             **{name: None if value is None else tuple(value) for name, value in names.items()},
         )
 

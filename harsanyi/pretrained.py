@@ -137,7 +137,13 @@ class HarsanyiPreTrainedModel(PreTrainedModel):
             raise ValueError(
                 f"the weights in {pretrained_model_name_or_path} do not fit its config: {amiss}."
             )
+        model.net.check_signature()
         return (model, info) if asked else model
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Write config and weights, as transformers does."""
+        self.net.sign()
+        return super().save_pretrained(*args, **kwargs)
 
 
 class HarsanyiForClassification(HarsanyiPreTrainedModel):

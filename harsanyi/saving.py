@@ -31,7 +31,7 @@ def save_estimator(estimator: Any, directory: str | PathLike[str]) -> None:  # n
     config = shell_config(estimator)
     state = {
         f"net.{name}": tensor.detach().cpu().contiguous().clone()
-        for name, tensor in estimator.net_.state_dict().items()
+        for name, tensor in estimator.net_.sign().state_dict().items()
     }
     atomic_write(folder / "model.safetensors", save(state, metadata={"format": "pt"}))
     config.save_pretrained(folder)

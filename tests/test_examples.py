@@ -1,0 +1,38 @@
+"""Every example runs and keeps its promise."""
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "examples"
+
+
+def load(name):
+    """An example as a module; examples are files to read, not a package."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tabular_example_is_exact_on_its_table(tmp_path, capsys):
+    error = load("tabular").main([], tmp_path, epochs=5)
+    assert error < 1e-3  # targets are of the order of 100, and the net is float32
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"explanations.safetensors", "waterfall.png", "beeswarm.png", "model"} <= written
+    assert "score on 88 rows" in capsys.readouterr().out
+
+
+def test_the_tabular_example_takes_a_table_of_ones_own(tmp_path):
+    frame = pd.DataFrame({"a": range(60), "b": list("xyz") * 20, "y": ["u", "v"] * 30})
+    frame.to_csv(tmp_path / "own.csv", index=False)
+    assert load("tabular").main([str(tmp_path / "own.csv"), "y"], tmp_path, epochs=3) < 1e-5
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_examples_are_short_and_say_what_they_are(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith('"""')
+    assert len(text.splitlines()) <= 110

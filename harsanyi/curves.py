@@ -79,9 +79,11 @@ def smallest_sufficient_set(
     falling = search.full < (search.base if threshold is None else threshold)
     search.sign = -1.0 if falling else 1.0
     search.goal = search.sign * goal - slack
-    found, smallest = search.by_size(budget), True
-    if found is None:
-        found, smallest = search.greedily(), False
+    found = search.greedily()
+    below = sum(comb(len(search.players), size) for size in range(len(found)))
+    smallest = below <= budget  # only then is there time to look at all smaller sets
+    if smallest:
+        found = search.smaller(len(found)) or found
     mask = torch.zeros(dividends.n_players, dtype=torch.bool)
     mask[found] = True
     names = dividends.player_names()
@@ -105,22 +107,18 @@ class _Search:
         present = masks[None].to(self.game.terms.device)
         return self.game.value(present)[0, :, self.output].detach().cpu()
 
-    def by_size(self, budget: int) -> list[int] | None:
-        """The best set of the smallest sufficient size, or None when the budget runs out."""
-        spent = 0
-        for size in range(len(self.players) + 1):
-            spent += comb(len(self.players), size)
-            if spent > budget:
-                return None
+    def smaller(self, size: int) -> list[int] | None:
+        """The best set of the smallest sufficient size below `size`, or None."""
+        for few in range(size):
             best: tuple[float, list[int]] | None = None
-            for chunk in _chunks(combinations(self.players, size)):
+            for chunk in _chunks(combinations(self.players, few)):
                 scores = self._scores(chunk)
                 top = int(scores.argmax())
                 if scores[top] >= self.goal and (best is None or float(scores[top]) > best[0]):
                     best = float(scores[top]), list(chunk[top])
             if best is not None:
                 return best[1]
-        return list(self.players)
+        return None
 
     def greedily(self) -> list[int]:
         """Players join by the largest gain until sufficient; then whoever is not needed leaves."""

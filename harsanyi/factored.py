@@ -27,6 +27,7 @@ _FIELDS = (
     "players",
     "outputs",
     "max_terms",
+    "game",
 )
 
 
@@ -46,6 +47,7 @@ class FactoredGame:
         players: `n` names, or None.
         outputs: `k` names, or None.
         max_terms: Most explicit coalitions that `coalitions` and `values` may write out.
+        game: The value function in words.
 
     Raises:
         TypeError: If a tensor has the wrong type.
@@ -65,6 +67,7 @@ class FactoredGame:
         players: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
         max_terms: int = 2**16,
+        game: str = "",
     ) -> None:
         _check_terms(coalitions, values)
         b, _, k = values.shape
@@ -105,6 +108,7 @@ class FactoredGame:
             "players": None if players is None else tuple(players),
             "outputs": None if outputs is None else tuple(outputs),
             "max_terms": max_terms,
+            "game": game,
         }
         self.__dict__.update(set_once)
 
@@ -116,6 +120,7 @@ class FactoredGame:
     players: tuple[str, ...] | None
     outputs: tuple[str, ...] | None
     max_terms: int
+    game: str
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
         raise AttributeError(
@@ -269,6 +274,7 @@ class FactoredGame:
             players=self.players,
             outputs=outputs,
             max_terms=self.max_terms,
+            game=self.game,
         )
 
     def margin(self, output: int | str, other: int | str) -> Self:
@@ -405,6 +411,7 @@ class FactoredGame:
             products=[part for d in games for part in d.products],
             boxes=[part for d in games for part in d.boxes],
             max_terms=max(d.max_terms for d in games),
+            game=next((d.game for d in games if d.game), ""),
             **names,
         )
 

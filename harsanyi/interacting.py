@@ -73,6 +73,7 @@ def interactions(dividends: "Dividends", index: str, order: int, max_subsets: in
         base_values=dividends.base_values,
         players=dividends.players,
         outputs=dividends.outputs,
+        game=dividends.game,
         method="dividends",
         exact=True,
     )

@@ -451,10 +451,11 @@ def test_curves_walk_from_one_end_to_the_other():
         game.deletion_curve(order=[0, 0, 1, 2, 3, 4])
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("threshold", [None, 0.0])
-def test_smallest_sufficient_set_is_the_smallest_by_brute_force(seed, threshold):
-    game = random_game("all", 7, seed=seed)
+def test_smallest_sufficient_set_is_the_smallest_by_brute_force(kind, seed, threshold):
+    game = random_game(kind, 7, seed=seed)
     values = table(game)[1, :, 0]
     base, full = float(values[0]), float(values[-1])
     goal = base + 0.8 * (full - base) if threshold is None else threshold
@@ -472,9 +473,10 @@ def test_smallest_sufficient_set_is_the_smallest_by_brute_force(seed, threshold)
 
 def test_a_greedy_sufficient_set_says_so_and_suffices():
     game = random_game("all", 14, seed=2)
-    found = game.smallest_sufficient_set(0, 1, budget=5)
+    found = game.smallest_sufficient_set(0, 1, share=1.0, budget=1)
     assert not found.smallest
-    exact = game.smallest_sufficient_set(0, 1)
+    exact = game.smallest_sufficient_set(0, 1, share=1.0)
+    assert exact.smallest
     assert exact.present.sum() <= found.present.sum()
     grand = game.value(torch.ones(1, 1, 14, dtype=torch.bool))[0, 0, 1]
     rising = grand >= game.base_values[0, 1]

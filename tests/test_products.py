@@ -105,6 +105,21 @@ def test_an_absent_player_is_averaged_over_the_training_rows():
         close(module(x, present), module(copies, everybody).mean(0, keepdim=True), 1e-12)
 
 
+def test_with_everybody_present_the_means_do_not_matter():
+    x, everybody = rows(5), torch.ones(5, N, dtype=torch.bool)
+    mean, one = part("mean"), part("one")
+    assert mean.means.any()
+    close(mean(x, everybody), one(x, everybody), 1e-12)
+
+
+def test_players_outside_every_field_get_exactly_nothing():
+    module = part(fields=[[0, 1], [1, 3], [3], [], [0]])
+    x, everybody = rows(4), torch.ones(4, N, dtype=torch.bool)
+    phi = module.shapley(x, everybody)
+    assert torch.equal(phi[:, [2, 4, 5]], torch.zeros(4, 3, K, dtype=F64))
+    close(phi, shapley_by_definition(enumerated(module, x, everybody), N))
+
+
 def test_sample_weights_count_in_the_means():
     x, weight = rows(), torch.rand(40, generator=torch.Generator().manual_seed(0))
     whole = torch.cat([x, x[:10]])

@@ -117,8 +117,10 @@ class Run:
         _seed_device(self.device, seed)  # dropout and the like draw from the device's own stream
         self.optimizer.zero_grad(set_to_none=True)
         mine = chosen[self.rank :: self.world] if self.world > 1 else chosen
-        value = torch.zeros((), device=self.device)
-        for piece in mine.split(self.max_rows) if len(mine) else ():
+        value = None
+        for piece in (mine,) if 0 < len(mine) <= self.max_rows else mine.split(self.max_rows):
+            if not len(piece):
+                continue  # more processes than rows in the last batch
             share = len(piece) * self.world / len(chosen)
             with self.precision():
                 part = self.loss(self.module, self.rows[piece], self.generator)
@@ -128,10 +130,11 @@ class Run:
                     f"{part.requires_grad}; it must return the batch's mean, a differentiable scalar."
                 )
             part = part if share == 1 else part * share
-            value = part.detach() if len(piece) == len(mine) else value + part.detach()
+            value = part.detach() if value is None else value + part.detach()
             if self.device.type == "cpu" and not math.isfinite(value):
                 self.refuse_loss(float(value), self.history.steps)
             self.backward(part)
+        value = torch.zeros((), device=self.device) if value is None else value
         if self.world > 1:
             value = self.average(value)
         if self.max_grad_norm is not None:

@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "subsets": ("subsets", "SubsetPart"),
     "products": ("products", "ProductPart"),
     "trees": ("trees", "TreePart"),
+    "waves": ("waves", "WavePart"),
 }
 
 

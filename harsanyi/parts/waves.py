@@ -1,0 +1,238 @@
+"""Wave units: cosines of a sum over players, each a product game with complex factors.
+
+cos(b + sum over S of a_i(x_i)) = Re[e^(ib) prod over S of e^(i a_i)], so one hidden layer over all
+players at once, with the cosine as its activation, has the exact Shapley values of a product
+game. A wave is bounded by 1 however many players it has.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from einops import einsum, rearrange
+from torch import Tensor, nn
+
+from harsanyi.features import PlayerFeatures
+from harsanyi.quadrature import exact_nodes, gauss_legendre
+
+if TYPE_CHECKING:
+    from harsanyi.dividends import Dividends
+
+TILE = 2**20  # numbers held at once in one intermediate
+ELLIPSES = (1.5, 2.0, 3.0, 5.0, 9.0, 15.0, 30.0, 60.0)
+
+
+class WavePart(nn.Module):
+    """One hidden layer of cosines over the features of all players.
+
+    Args:
+        n_players: Players `n`.
+        n_outputs: Outputs `k`.
+        units: Waves `r`.
+        cardinalities: Categories per player, 0 for a number; all numbers when None.
+        bins: Ramps per number.
+
+    Raises:
+        ValueError: If there are no units, or the cardinalities are not one per player.
+
+    Source: Owen (1972) for the diagonal formula; QuadraSHAP (2026) for product games; the
+        symmetry of nodes for factors of modulus 1 is ours.
+    """
+
+    absences = frozenset({"baseline", "mask"})
+
+    def __init__(
+        self,
+        n_players: int,
+        n_outputs: int,
+        *,
+        units: int = 128,
+        cardinalities: list[int] | None = None,
+        bins: int = 8,
+    ) -> None:
+        super().__init__()
+        cardinalities = cardinalities or [0] * n_players
+        if len(cardinalities) != n_players:
+            raise ValueError(
+                f"cardinalities has {len(cardinalities)} entries; one per player is needed, "
+                f"{n_players}."
+            )
+        if units < 1:
+            raise ValueError(f"units={units}; pass at least 1.")
+        self.n_players, self.n_outputs = n_players, n_outputs
+        self.spec: dict[str, Any] = {
+            "kind": "waves",
+            "units": units,
+            "cardinalities": list(cardinalities),
+            "bins": bins,
+        }
+        self.features = PlayerFeatures(cardinalities, bins)
+        self.angles = nn.Parameter(torch.empty(self.features.n_features, units))
+        self.phases = nn.Parameter(torch.empty(units))
+        self.weights = nn.Parameter(torch.empty(units, n_outputs))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw slow waves of any phase; the columns' statistics stay."""
+        if self.angles.is_meta:
+            return
+        generator = generator or torch.Generator(self.angles.device).manual_seed(0)
+        draw_waves(self.angles, self.phases, self.weights, self.n_players, generator)
+
+    def fit_encoder(self, x: Tensor) -> WavePart:
+        """Take the statistics of the columns from raw rows `(b, n)`; returns self."""
+        self.features.fit(x)
+        return self
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        """Value `(b, k)` of raw rows `(b, n)` with the players `present`, bool `(b, n)`."""
+        return torch.cos(self.features(x, present) @ self.angles + self.phases) @ self.weights
+
+    def shapley(self, x: Tensor, present: Tensor) -> Tensor:
+        """Shapley values `(b, n, k)` of all outputs, exact by Gauss-Legendre nodes.
+
+        With u = (z - 1) / (1 + t (z - 1)) for z = e^(ia), the value of player i is the sum over
+        nodes t of Re[e^(ib) u_i prod_j (1 + t (z_j - 1))]. For |z| = 1 the node 1 - t gives the
+        conjugates of node t, so half of the nodes are enough.
+
+        Args:
+            x: Raw rows `(b, n)`, float64.
+            present: Players of the game, bool `(b, n)`.
+
+        Returns:
+            Values `(b, n, k)`.
+        """
+        units = len(self.phases)
+        rows = max(1, TILE // (units * self.n_players))
+        parts = [
+            self._shapley(self._turns(a, p))
+            for a, p in zip(x.split(rows), present.split(rows), strict=True)
+        ]
+        return (
+            torch.cat(parts) if len(x) else self.phases.new_zeros(0, *x.shape[1:], self.n_outputs)
+        )
+
+    def terms(self, x: Tensor, present: Tensor) -> Dividends:
+        """The part as product games with complex factors."""
+        from harsanyi.dividends import Dividends, Products
+
+        turns = rearrange(self._turns(x, present), "b n r -> b r n")
+        factors = torch.polar(torch.ones_like(turns), turns) - 1
+        turn = torch.polar(torch.ones_like(self.phases), self.phases)
+        nobody = torch.zeros(0, self.n_players, dtype=torch.bool, device=x.device)
+        empty = self.phases.new_zeros(len(x), 0, self.n_outputs)
+        return Dividends(
+            nobody,
+            empty,
+            empty.new_zeros(len(x), self.n_outputs),
+            products=(Products(turn[:, None] * self.weights, factors),),
+        )
+
+    def _turns(self, x: Tensor, present: Tensor) -> Tensor:
+        """The angle each player adds to each wave, `(b, n, r)`."""
+        features = self.features(x, present)
+        turns = []
+        for player in range(self.n_players):
+            own = (self.features.owner == player).nonzero()[:, 0]
+            turns.append(features[:, own] @ self.angles[own])
+        return torch.stack(turns, 1)
+
+    def _shapley(self, turns: Tensor) -> Tensor:
+        wide = torch.promote_types(turns.dtype, torch.float32)
+        phases, weights = self.phases.to(wide), self.weights.to(wide)
+        half = turns.to(wide) / 2
+        sine, cosine = half.sin(), half.cos()
+        square, cross, quarter = sine.square(), sine * cosine / 2, cosine.square() / 4
+        top = phases + 2 * half.sum(1)
+        nodes = enough_nodes(half, weights)
+        points, shares = gauss_legendre(nodes, dtype=wide, device=turns.device)
+        total = torch.zeros_like(half)
+        for at, share in zip(points.tolist(), shares.tolist(), strict=True):
+            if at > 0.5:
+                break
+            real, imaginary = _product(1 - 2 * at * square, 4 * at * cross)
+            # e^(ib) - e^(-i (b + sum a)) is what a node and its mirror have in common
+            left, right = phases.cos() - top.cos(), phases.sin() + top.sin()
+            a = share * (real * left - imaginary * right)
+            b = share * (real * right + imaginary * left)
+            shift = at - 0.5
+            scale = torch.addcmul(quarter, square, torch.as_tensor(shift**2, dtype=wide))
+            total += (a[:, None] * (shift * square) - b[:, None] * cross) / scale
+        return einsum(total, weights, "b n r, r k -> b n k").to(turns.dtype)
+
+
+def enough_nodes(half: Tensor, weights: Tensor) -> int:
+    """Fewest nodes whose certified error is below the rounding of the type.
+
+    On a Bernstein ellipse of parameter rho around [0, 1] a factor is at most
+    |cos(a/2)| + |sin(a/2)| (rho + 1/rho) / 2.
+
+    Args:
+        half: Half angles `(b, n, r)`.
+        weights: Read-out `(r, k)`.
+
+    Returns:
+        An even number, so that no node falls on 1/2, where a factor can be 0; at most the number
+        that is exact by degree.
+
+    Source: Trefethen (2013), theorem 19.3, for the interval of length 1.
+    """
+    exact = 2 * math.ceil(exact_nodes(half.shape[1]) / 2)
+    if exact <= 4 or len(half) == 0:
+        return exact
+    # a larger |sin| means a larger bound up to a right angle, beyond which rounding decides
+    sine = half.detach().sin().abs().amax(0)  # (n, r)
+    cosine = half.detach().cos().abs().amax(0)
+    scale = weights.detach().abs().amax(-1)
+    best = torch.full_like(scale, math.inf)
+    limit = torch.finfo(half.dtype).eps / 4 * float(scale.sum().clamp(min=1e-30))
+    for nodes in range(4, exact, 2):
+        for rho in ELLIPSES:
+            logs = (cosine + sine * ((rho + 1 / rho) / 2)).log()
+            own = (2 * sine * (-logs).exp()).amax(0)
+            tail = math.log(32 / 15) - 2 * (nodes - 1) * math.log(rho) - math.log1p(-(rho**-2))
+            best = torch.minimum(best, own * (logs.sum(0) + tail).exp())
+        if float((best * scale).sum()) <= limit:
+            return nodes
+    return exact
+
+
+def _product(real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
+    """Product of complex numbers over the second axis, in halves."""
+    while real.shape[1] > 1:
+        n = real.shape[1]
+        h = n // 2
+        a, b, c, d = real[:, :h], imaginary[:, :h], real[:, h : 2 * h], imaginary[:, h : 2 * h]
+        re, im = a * c - b * d, a * d + b * c
+        if n % 2:
+            re, im = torch.cat([re, real[:, -1:]], 1), torch.cat([im, imaginary[:, -1:]], 1)
+        real, imaginary = re, im
+    return real[:, 0], imaginary[:, 0]
+
+
+@torch.no_grad()
+def draw_waves(
+    angles: Tensor,
+    phases: Tensor,
+    weights: Tensor,
+    n_players: int,
+    generator: torch.Generator,
+    slowness: float = 0.5,
+) -> None:
+    """Initial waves: angles of spread `slowness` on a full row, phases anywhere, small weights.
+
+    Args:
+        angles: `(features, r)`, filled in place.
+        phases: `(r,)`, filled in place.
+        weights: `(r, k)`, filled in place.
+        n_players: Players whose angles add up.
+        generator: Source of the draws.
+        slowness: Spread of the sum of angles, in radians, up to the features' own spread.
+    """
+    per_player = 6.0  # about as many features as a number has of order 1
+    angles.normal_(0, slowness * (n_players * per_player) ** -0.5, generator=generator)
+    phases.uniform_(0, 2 * math.pi, generator=generator)
+    weights.normal_(0, 0.5 * len(phases) ** -0.5, generator=generator)

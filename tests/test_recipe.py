@@ -1,0 +1,191 @@
+"""Laws of the recipe: a mixture is exact, no worse than its parts, and comes back from a file."""
+
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from baselines.exact import exact_shapley
+from baselines.game import PresenceGame
+from harsanyi.bags import Folds, Grown, deal
+from harsanyi.fitting import Schedule
+from harsanyi.growing import bin_edges, grow_trees, with_copies
+from harsanyi.mixing import mix
+from harsanyi.net import HarsanyiNet
+from harsanyi.parts.additive import AdditivePart
+from harsanyi.recipe import grow
+from harsanyi.table import Absence, Column, Table
+
+N = 6
+QUICK = Schedule(epochs=4)
+
+
+def table(problem: str, seed: int = 0, b: int = 240, absence: Absence = "mask") -> Table:
+    """Numbers, a category and missing cells; `problem` is "binary", "classes", "number" or "soft"."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(b, N, generator=generator, dtype=torch.float64)
+    x[:, 2] = torch.randint(0, 4, (b,), generator=generator).double()
+    score = x[:, 0] * x[:, 1] + (x[:, 2] > 1) + 0.5 * x[:, 3]
+    x[torch.rand(b, N, generator=generator) < 0.05] = torch.nan
+    columns = [Column(f"x{i}") for i in range(N)]
+    columns[2] = Column("x2", ("a", "b", "c", "d"))
+    y: Tensor = {
+        "binary": (score > 0.5).long(),
+        "classes": (score > 0).long() + (score > 1).long(),
+        "number": score[:, None],
+        "soft": torch.stack([(-score).sigmoid(), score.sigmoid()], -1),
+    }[problem]
+    return Table(
+        x=x,
+        y=y,
+        weight=torch.ones(b, dtype=torch.float64),
+        columns=tuple(columns),
+        n_outputs=3 if problem == "classes" else 1,
+        problem_type="regression" if problem == "number" else "classification",
+        absence=absence,
+        baseline=torch.tensor([0.0, 0.1, 1.0, 0.0, 0.2, 0.0], dtype=torch.float64),
+    )
+
+
+def quick(data: Table, **options: Any) -> HarsanyiNet:
+    options = {"bags": 3, "schedule": QUICK, "dtype": torch.float64, **options}
+    return grow(data, **options)
+
+
+@pytest.mark.parametrize("problem", ["binary", "classes", "number", "soft"])
+@torch.no_grad()
+def test_a_mixture_equals_enumeration(problem: str) -> None:
+    data = table(problem)
+    net = quick(data)
+    x = data.x[:3]
+    game = PresenceGame(lambda rows, present: net(rows, present), x)
+    expected = exact_shapley(game).values
+    assert expected.abs().max() > 0.01
+    assert (net.explain(x).values - expected).abs().max() <= 1e-10
+    assert (net.dividends(x).shapley() - expected).abs().max() <= 1e-10
+
+
+@pytest.mark.parametrize("kind", ["additive", "waves", "trees", "gated", "products"])
+@torch.no_grad()
+def test_each_kind_of_part_is_exact_after_training(kind: str) -> None:
+    data = table("classes", seed=1)
+    net = quick(data, parts=(kind,), bags=2)
+    x = data.x[:3]
+    expected = exact_shapley(PresenceGame(lambda rows, present: net(rows, present), x)).values
+    assert expected.abs().max() > 1e-3
+    assert (net.explain(x).values - expected).abs().max() <= 1e-10
+
+
+@torch.no_grad()
+def test_writing_the_baseline_is_being_absent() -> None:
+    data = table("binary", absence="baseline")
+    net = quick(data)
+    x = data.x[:20]
+    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    written = torch.where(mask, x, data.baseline)
+    assert torch.equal(net(x, mask), net(written))
+    assert (net.explain(written).values[~mask] == 0).all()
+
+
+@torch.no_grad()
+def test_marginal_absence_averages_over_the_training_rows() -> None:
+    data = table("number", absence="marginal")
+    net = quick(data, parts=("additive",))
+    x = data.x[:3]
+    nobody = torch.zeros_like(data.x, dtype=torch.bool)
+    assert (net(data.x, nobody) - net(data.x).mean(0)).abs().max() <= 1e-9
+    expected = exact_shapley(PresenceGame(lambda rows, present: net(rows, present), x)).values
+    assert (net.explain(x).values - expected).abs().max() <= 1e-10
+    with pytest.raises(ValueError, match="trees"):
+        quick(data, parts=("trees",))
+
+
+@torch.no_grad()
+def test_a_mixture_comes_back_from_its_specs_and_its_file() -> None:
+    data = table("classes")
+    net = quick(data)
+    back = HarsanyiNet(net.config).double()
+    back.load_state_dict(load(save(net.state_dict())))
+    assert torch.equal(back(data.x), net(data.x))
+
+
+def test_the_same_key_gives_the_same_net() -> None:
+    data = table("binary")
+    one, two, other = (quick(data, key=key) for key in (3, 3, 4))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert not torch.equal(one(data.x), other(data.x))
+
+
+def test_every_row_is_left_out_once_and_classes_are_spread() -> None:
+    data = table("classes", b=90)
+    folds = deal(data, 3, 0.5, 0)
+    for bag in range(3):
+        outside = folds.outside(bag)
+        assert len(outside) == 30
+        assert not set(outside.tolist()) & set(folds.inside(bag).tolist())
+        share = torch.bincount(data.y[outside], minlength=3) * 3 - torch.bincount(data.y)
+        assert share.abs().max() <= 3
+
+
+def test_a_bag_never_sees_the_rows_it_is_judged_on() -> None:
+    # y is noise: a tree that had seen its judged rows would explain them
+    data = table("number", b=300)
+    noise = torch.randn(300, 1, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    data = Table(**{**vars(data), "y": noise})
+    grown = grow_trees(deal(data, 3, 0.5, 0), copies_weight=0.0, key=0)
+    residual = (grown.full - noise).square().mean() / noise.var()
+    assert residual > 0.9
+
+
+def pretend(folds: Folds, full: Tensor) -> Grown:
+    return Grown([AdditivePart(N, 1)], torch.zeros(1), full, full)
+
+
+def test_the_mixture_finds_the_better_part_and_never_loses_to_one() -> None:
+    data = table("number")
+    folds = deal(data, 3, 0.5, 0)
+    generator = torch.Generator().manual_seed(0)
+    noise = [torch.randn(len(data), 1, generator=generator).double() for _ in range(2)]
+    grown = [pretend(folds, data.y + n) for n in noise] + [pretend(folds, 0 * data.y)]
+    weights = mix(folds, grown)
+    assert weights.sum() == pytest.approx(1.0)
+    assert (weights >= 0).all()
+    losses = [float(folds.loss(part.full, part.masked)) for part in grown]
+    blend = sum(w * part.full for w, part in zip(weights, grown, strict=True))
+    assert float(folds.loss(blend, blend)) < min(losses)
+    perfect = mix(folds, [pretend(folds, data.y), *grown])
+    assert perfect[0] > 0.9
+
+
+def test_masked_copies_write_the_baseline_and_weigh_what_is_asked() -> None:
+    data = table("binary", b=50)
+    copies = with_copies(data, 0.4, torch.Generator().manual_seed(0))
+    new = copies.x[50:]
+    source = data.x.repeat(len(new) // 50, 1)
+    same = (new == source) | (new.isnan() & source.isnan())
+    assert (same | (new == data.baseline)).all()
+    assert not same.all(0).any()
+    assert copies.weight[50:].sum() == pytest.approx(0.4 * float(data.weight.sum()))
+
+
+def test_cuts_lie_between_values() -> None:
+    data = table("number", b=2000)
+    edges = bin_edges(data)
+    assert len(edges[2]) == 0
+    for player in (0, 1, 3):
+        assert 200 < len(edges[player]) <= 254
+        assert not set(edges[player].tolist()) & set(data.x[:, player].tolist())
+
+
+def test_an_unknown_kind_is_named() -> None:
+    with pytest.raises(ValueError, match="'forest'"):
+        quick(table("binary"), parts=("forest",))
+
+
+def test_out_of_bag_outputs_are_those_of_every_row() -> None:
+    data = table("classes")
+    full, masked = quick(data).out_of_bag  # pyright: ignore[reportGeneralTypeIssues]
+    assert full.shape == masked.shape == (len(data), 3)
+    assert float((full.argmax(-1) == data.y).double().mean()) > 0.5

@@ -86,6 +86,8 @@ def encode_frame(
     Raises:
         ValueError: If a category is unknown, a number is infinite or not a number at all.
     """
+    if unknown not in ("error", "missing"):
+        raise ValueError(f"unknown={unknown!r}; pass 'error' or 'missing'.")
     rows = np.empty((len(frame), len(columns)), dtype=np.float64)
     for i, column in enumerate(columns):
         values = frame.iloc[:, i]

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from harsanyi.columns import encode_frame, learn_columns
+from harsanyi.columns import Unknown, encode_frame, learn_columns
 from harsanyi.fitting import Schedule
 from harsanyi.measures import measure
 from harsanyi.net import HarsanyiNet
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from baselines.explanation import Explanation
     from baselines.interactions import Interactions
     from harsanyi.dividends import Dividends
+    from harsanyi.presets import Preset
 
 
 class _HarsanyiEstimator(BaseEstimator):
@@ -43,12 +44,12 @@ class _HarsanyiEstimator(BaseEstimator):
     def __init__(
         self,
         *,
-        preset: Literal["chen2023", "chen2023-released"] | None = None,
+        preset: Preset | None = None,
         parts: Sequence[str] | None = None,
         bags: int | None = None,
         absence: Absence = "mask",
         baseline: Literal["mean"] | Sequence[Any] | Mapping[str, Any] = "mean",
-        unknown: Literal["error", "missing"] = "error",
+        unknown: Unknown = "error",
         coalition_weight: float = 0.5,
         epochs: int | None = None,
         batch_size: int = 256,
@@ -79,6 +80,9 @@ class _HarsanyiEstimator(BaseEstimator):
         self.progress = progress
         self.random_state = random_state
 
+    preset: Preset | None
+    absence: Absence
+    unknown: Unknown
     net_: HarsanyiNet
     columns_: tuple[Column, ...]
     players_: list[str]
@@ -210,7 +214,7 @@ class _HarsanyiEstimator(BaseEstimator):
         """Grow a net on the rows of a frame that has been checked against `targets`."""
         self.columns_ = learn_columns(frame)
         self.players_ = [column.name for column in self.columns_]
-        rows = encode_frame(frame, self.columns_)
+        rows = encode_frame(frame, self.columns_, self.unknown)
         kept = weight > 0
         if not kept.any():
             raise ValueError("every weight in sample_weight is zero; at least one row must count.")
@@ -312,12 +316,12 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
     def __init__(
         self,
         *,
-        preset: Literal["chen2023", "chen2023-released"] | None = None,
+        preset: Preset | None = None,
         parts: Sequence[str] | None = None,
         bags: int | None = None,
         absence: Absence = "mask",
         baseline: Literal["mean"] | Sequence[Any] | Mapping[str, Any] = "mean",
-        unknown: Literal["error", "missing"] = "error",
+        unknown: Unknown = "error",
         coalition_weight: float = 0.5,
         epochs: int | None = None,
         batch_size: int = 256,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -264,7 +264,7 @@ class HarsanyiNet(nn.Module):
         bias = self.bias.detach().expand(len(x), -1)
         games = [Dividends(nobody, bias.new_zeros(len(x), 0, bias.shape[1]), bias)]
         games += [
-            part.terms(x, there).combine(weight * torch.eye(bias.shape[1]).to(bias))
+            cast("Part", part).terms(x, there).combine(weight * torch.eye(bias.shape[1]).to(bias))
             for weight, part in zip(self.mixture, self.parts, strict=True)
         ]
         total = Dividends.sum(games)
@@ -339,7 +339,7 @@ class HarsanyiNet(nn.Module):
             raise ValueError(f"present has shape {tuple(present.shape)}; x has {tuple(x.shape)}.")
 
 
-def _attribute(part: Part, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _attribute(part: Any, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
     """Value, Shapley values and base of a part, in one pass where it has one."""
     if hasattr(part, "attribute"):
         return part.attribute(x, present)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from baselines.explanation import Explanation
 from harsanyi.losses import CoalitionLoss, prediction_loss
@@ -92,6 +92,7 @@ class HarsanyiPreTrainedModel(PreTrainedModel):
 
     config_class = HarsanyiConfig
     base_model_prefix = "net"
+    net: HarsanyiNet
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Nothing: modules draw their weights when built, and a loaded file must be complete."""
@@ -121,13 +122,14 @@ class HarsanyiPreTrainedModel(PreTrainedModel):
         asked = kwargs.pop("output_loading_info", False)
         kwargs["use_safetensors"] = True
         try:
-            model, info = super().from_pretrained(
+            loaded: Any = super().from_pretrained(
                 pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
             )
         except RuntimeError as error:  # transformers' own complaint about shapes
             raise ValueError(
                 f"the weights in {pretrained_model_name_or_path} do not fit its config ({error})."
             ) from error
+        model, info = loaded
         amiss = {
             name: sorted(map(str, info[name]))
             for name in ("missing_keys", "unexpected_keys", "mismatched_keys")

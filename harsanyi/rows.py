@@ -28,7 +28,8 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> Any:  # noqa: ANN401
     from sklearn.utils.validation import validate_data
 
     if isinstance(X, pd.DataFrame):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        frame: Any = X  # scikit-learn's own hints admit no frame
+        validate_data(estimator, frame, reset=reset, skip_check_array=True)
         if X.shape[0] == 0 or X.shape[1] == 0:
             raise ValueError(
                 f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} feature(s) "
@@ -36,7 +37,7 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> Any:  # noqa: ANN401
             )
         return X
     if _has_strings(X):
-        frame = pd.DataFrame(np.asarray(X, dtype=object))
+        frame = pd.DataFrame(np.asarray(X, dtype=object))  # columns 0, 1, ...: no names
         validate_data(estimator, frame, reset=reset, skip_check_array=True)
     else:
         rows = validate_data(
@@ -134,7 +135,8 @@ def numeric_targets(estimator: Any, X: Any, y: Any) -> np.ndarray:  # noqa: ANN4
 
     y = column_or_1d(_required(estimator, y), warn=True)
     check_consistent_length(X, y)
-    return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+    y = check_array(y, ensure_2d=False, input_name="y", dtype="numeric")
+    return y.astype(np.float64)
 
 
 def _required(estimator: Any, y: Any) -> Any:  # noqa: ANN401

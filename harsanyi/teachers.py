@@ -1,11 +1,10 @@
 """Distillation: a black box as the teacher of an exact student, and what the student loses."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-Teacher = Any | Callable[[Any], Any] | np.ndarray
+Teacher = Any
 """A fitted estimator, a function of X, or the answers themselves."""
 
 

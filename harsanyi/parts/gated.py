@@ -6,7 +6,7 @@ dividends, and Shapley values share each of them equally among the members of it
 
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -86,9 +86,13 @@ class GatedPart(nn.Module):
             inputs, width = block.n_units, block.channels
         self.readouts = nn.ParameterList(
             nn.Parameter(torch.empty(block.n_units, block.channels, n_outputs))
-            for block in self.blocks
+            for block in self.layers()
         )
         self.reset_parameters()
+
+    def layers(self) -> list[FixedBlock | LearnedBlock]:
+        """The blocks, first to last."""
+        return cast("list[FixedBlock | LearnedBlock]", list(self.blocks))
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -98,7 +102,7 @@ class GatedPart(nn.Module):
         generator = generator or torch.Generator(self.readouts[0].device).manual_seed(0)
         if isinstance(self.encoder, PlayerEncoder):
             self.encoder.reset_parameters(generator)
-        for block in self.blocks:
+        for block in self.layers():
             block.reset_parameters(generator)
         total = sum(readout.shape[0] * readout.shape[1] for readout in self.readouts)
         for readout in self.readouts:
@@ -123,10 +127,7 @@ class GatedPart(nn.Module):
     @property
     def cells_per_row(self) -> int:
         """Numbers of the largest intermediate for one row."""
-        return max(
-            block.n_units * max(block.channels, self.n_outputs)  # pyright: ignore
-            for block in self.blocks
-        )
+        return max(block.n_units * max(block.channels, self.n_outputs) for block in self.layers())
 
     def units(self, x: Tensor, present: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Gated vectors and fields of all units, block by block.
@@ -144,7 +145,7 @@ class GatedPart(nn.Module):
             z = torch.where(rearrange(present, "b n -> n b 1"), z, torch.zeros_like(z))
         below = torch.eye(self.n_players, dtype=torch.bool, device=x.device)
         vectors, fields = [], []
-        for block in self.blocks:
+        for block in self.layers():
             below = block.fields(below)
             if self.gate != "presence":
                 z = self._value_gated(block, z)
@@ -156,7 +157,7 @@ class GatedPart(nn.Module):
             fields.append(below)
         return vectors, fields
 
-    def _value_gated(self, block: nn.Module, below: Tensor) -> Tensor:
+    def _value_gated(self, block: Any, below: Tensor) -> Tensor:  # noqa: ANN401
         chosen = block.chosen()
         z = block(below, chosen)
         kind = "tanh" if self.gate == "presence" else self.gate

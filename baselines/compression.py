@@ -30,6 +30,7 @@ def compress(
     *,
     method: Method = ...,
     return_weights: Literal[False] = ...,
+    strata: Any = ...,  # noqa: ANN401
     generator: torch.Generator | None = ...,
 ) -> Tensor: ...
 @overload
@@ -39,6 +40,7 @@ def compress(
     *,
     method: Method = ...,
     return_weights: Literal[True],
+    strata: Any = ...,  # noqa: ANN401
     generator: torch.Generator | None = ...,
 ) -> tuple[Tensor, Tensor]: ...
 def compress(
@@ -47,6 +49,7 @@ def compress(
     *,
     method: Method = "herding",
     return_weights: bool = False,
+    strata: Any = None,
     generator: torch.Generator | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Rows that stand for all rows of a background.
@@ -63,6 +66,9 @@ def compress(
         return_weights: Also return the weights that go with the rows: for "herding" and
             "compresspp" those of least MMD among non-negative ones that sum to 1, for "kmeans" the
             share of each cluster, for "iid" equal ones.
+        strata: Labels `(rows,)`, such as classes or bins of a prediction. Each stratum is
+            compressed by itself, to a share of the rows in proportion to its own, and keeps its
+            weight exactly; None compresses all rows together.
         generator: Source of the draws and of the block order; None always draws the same.
 
     Returns:
@@ -78,32 +84,68 @@ def compress(
         Shetty et al. (2022).
     """
     points = standardised(X)
-    rows = len(points)
-    if not 1 <= size <= rows:
-        raise ValueError(f"size={size} is not between 1 and the {rows} rows of X.")
+    if not 1 <= size <= len(points):
+        raise ValueError(f"size={size} is not between 1 and the {len(points)} rows of X.")
     draw = own_generator(generator)
+    if strata is None:
+        chosen, weights = _compressed(points, size, method, return_weights, draw)
+        return (chosen, weights) if return_weights else chosen
+    parts, masses = [], []
+    for members, share in _shares(strata, size, points):
+        chosen, weights = _compressed(points[members], share, method, return_weights, draw)
+        parts.append(members[chosen])
+        masses.append(weights * (len(members) / len(points)))
+    chosen = torch.cat(parts)
+    return (chosen, torch.cat(masses)) if return_weights else chosen
+
+
+def _compressed(
+    points: Tensor, size: int, method: str, weigh: bool, draw: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Rows and weights of standardised points; the weights are equal ones unless asked for."""
+    equal = torch.full((size,), 1 / size, dtype=torch.float64, device=points.device)
     if method == "iid":
-        chosen = torch.randperm(rows, generator=draw)[:size].to(points.device)
-        weights = torch.full((size,), 1 / size, dtype=torch.float64, device=points.device)
-    elif method == "kmeans":
-        chosen, weights = _kmeans_rows(points, size, draw)
-    elif method in ("herding", "compresspp"):
-        bandwidth = median_bandwidth(points, draw)
-        if method == "herding":
-            chosen, embedding = _herded_rows(points, size, bandwidth, draw)
-        else:
-            chosen = _compresspp_rows(points, size, bandwidth, draw)
-            embedding = _embedding(points[chosen], _reference(points, size, draw), bandwidth)
-        weights = (
-            simplex_weights(gaussian_kernel(points[chosen], points[chosen], bandwidth), embedding)
-            if return_weights
-            else embedding
-        )
-    else:
+        return torch.randperm(len(points), generator=draw)[:size].to(points.device), equal
+    if method == "kmeans":
+        return _kmeans_rows(points, size, draw)
+    if method not in ("herding", "compresspp"):
         raise ValueError(
             f"method={method!r} is unknown; use 'herding', 'kmeans', 'iid' or 'compresspp'."
         )
-    return (chosen, weights) if return_weights else chosen
+    bandwidth = median_bandwidth(points, draw)
+    if method == "herding":
+        chosen, embedding = _herded_rows(points, size, bandwidth, draw)
+    else:
+        chosen = _compresspp_rows(points, size, bandwidth, draw)
+        embedding = _embedding(points[chosen], _reference(points, size, draw), bandwidth)
+    if not weigh:
+        return chosen, equal
+    kernel = gaussian_kernel(points[chosen], points[chosen], bandwidth)
+    return chosen, simplex_weights(kernel, embedding)
+
+
+def _shares(strata: Any, size: int, points: Tensor) -> list[tuple[Tensor, int]]:  # noqa: ANN401
+    """Members of each stratum, and how many of them to keep: at least one, by largest remainder."""
+    import numpy as np
+
+    labels = strata.cpu().numpy() if isinstance(strata, Tensor) else np.asarray(strata)
+    if labels.shape != (len(points),):
+        raise ValueError(f"strata have shape {labels.shape}; one label per row of X is needed.")
+    code = np.unique(labels, return_inverse=True)[1].reshape(-1)
+    counts = np.bincount(code)
+    if size < len(counts):
+        raise ValueError(f"size={size} leaves none for some of the {len(counts)} strata.")
+    exact = counts * (size / len(points))
+    keep = np.maximum(np.floor(exact).astype(int), 1)
+    while keep.sum() != size:
+        if keep.sum() < size:  # the stratum that is shortest of its share, and has rows left
+            lack = np.where(keep < counts, exact - keep, -np.inf)
+            keep[lack.argmax()] += 1
+        else:  # strata rounded up to one row are paid for by the one that is over its share most
+            over = np.where(keep > 1, keep - exact, -np.inf)
+            keep[over.argmax()] -= 1
+    members = [torch.from_numpy(np.flatnonzero(code == c)) for c in range(len(counts))]
+    return [(m.to(points.device), int(k)) for m, k in zip(members, keep, strict=True)]
 
 
 def mmd(

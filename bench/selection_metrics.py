@@ -1,0 +1,219 @@
+"""How well a selection names what matters, and whether it leaks: pure functions of scores.
+
+Scores rank players, larger first: logits of a selector, |phi| of attributions, a reveal order. Rates
+differ between methods, so what does not depend on one comes first: TPR@k and AUROC.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor, nn
+
+from amortized.lex.predictor import MLPPredictor
+from baselines import training
+
+Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def tpr_at_k(scores: Array, truth: Bools) -> Array:
+    """Share of the players that matter among as many top-scored ones.
+
+    Args:
+        scores: `(b, n)`, finite; of tied players the earlier ones are taken.
+        truth: Which players matter, bool `(b, n)`, at least one a row.
+
+    Returns:
+        `(b,)` from 0 to 1.
+
+    Raises:
+        ValueError: If shapes differ, a score is not finite, or a row has nothing that matters.
+    """
+    _check(scores, truth)
+    k = truth.sum(1)
+    if (k == 0).any():
+        raise ValueError("truth has rows in which no player matters; leave them out.")
+    return (top(scores, k) & truth).sum(1) / k
+
+
+def auroc(scores: Array, truth: Bools) -> Array:
+    """Probability that a player that matters is scored above one that does not; ties count half.
+
+    Args:
+        scores: `(b, n)`, finite.
+        truth: Which players matter, bool `(b, n)`.
+
+    Returns:
+        `(b,)`; NaN for rows where all or no players matter.
+
+    Raises:
+        ValueError: If shapes differ or a score is not finite.
+    """
+    _check(scores, truth)
+    ranks = stats.rankdata(scores, axis=1)
+    inside, outside = truth.sum(1), (~truth).sum(1)
+    above = (ranks * truth).sum(1) - inside * (inside + 1) / 2
+    pairs = (inside * outside).astype(float)
+    return np.divide(above, pairs, out=np.full(len(scores), np.nan), where=pairs > 0)
+
+
+def fdr(selected: Bools, truth: Bools) -> Array:
+    """Share of the selected players that do not matter; 0 for an empty selection.
+
+    Args:
+        selected: Bool `(b, n)`.
+        truth: Which players matter, bool `(b, n)`.
+
+    Returns:
+        `(b,)`; report the share of empty selections beside it.
+    """
+    _check(selected.astype(float), truth)
+    return (selected & ~truth).sum(1) / np.maximum(selected.sum(1), 1)
+
+
+def fpr(selected: Bools, truth: Bools) -> Array:
+    """Share of the players that do not matter that were selected, `(b,)`; 0 if all matter."""
+    _check(selected.astype(float), truth)
+    return (selected & ~truth).sum(1) / np.maximum((~truth).sum(1), 1)
+
+
+def top(scores: Array, k: NDArray[np.int64] | int) -> Bools:
+    """The `k` best-scored players of each row, exactly `k` also among ties.
+
+    Args:
+        scores: `(b, n)`.
+        k: A number for all rows, or `(b,)`.
+
+    Returns:
+        Bool `(b, n)`.
+    """
+    place = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    return place < np.broadcast_to(np.asarray(k), (len(scores),))[:, None]
+
+
+def stability(scores: Sequence[Array]) -> float:
+    """Mean rank correlation between runs with different seeds.
+
+    Args:
+        scores: Two or more runs on the same rows, each `(b, n)`.
+
+    Returns:
+        Mean over pairs of runs and rows of Spearman's coefficient; rows without an order in
+        either run are left out.
+
+    Raises:
+        ValueError: If there are fewer than two runs.
+    """
+    if len(scores) < 2:
+        raise ValueError(f"{len(scores)} run says nothing of seeds; pass two or more.")
+    found = []
+    for i, one in enumerate(scores):
+        for other in scores[i + 1 :]:
+            a, b = (stats.rankdata(part, axis=1) for part in (one, other))
+            a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+            size = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+            found.append((a * b).sum(1)[size > 0] / size[size > 0])
+    return float(np.concatenate(found).mean())
+
+
+class EvalX:
+    """An independent judge of selections: p(y | x_S) for any S, trained on masks at random.
+
+    No selector had a hand in it, so a selection that encodes the label in *which* players it shows
+    finds no accomplice here. Its width and seed differ from the contenders'.
+
+    Args:
+        X: Training rows `(rows, n)`.
+        y: Labels `(rows,)` from 0.
+        seed: Of weights, batches and masks.
+        width: Units of each of three hidden layers.
+        epochs: Passes over the rows, stopped early.
+
+    Source: Jethani, Sudarshan, Aphinyanaphongs and Ranganath (2021), EVAL-X.
+    """
+
+    def __init__(
+        self,
+        X: Array,
+        y: NDArray[np.int64],
+        *,
+        seed: int = 0,
+        width: int = 150,
+        epochs: int = 60,
+    ) -> None:
+        rows = torch.as_tensor(X, dtype=torch.float32)
+        labels = torch.as_tensor(y, dtype=torch.int64)
+        held = max(1, len(rows) // 10)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed + 9_000)
+            self.net = MLPPredictor(rows.shape[1], int(labels.max()) + 1, width, 3, True)
+        self.net.standardise.learn(rows[held:])
+
+        def masks(like: Tensor, noise: torch.Generator) -> Tensor:
+            return torch.rand(like.shape, generator=noise) < 0.5
+
+        def loss(net: nn.Module, batch: tuple[Tensor, Tensor], noise: torch.Generator) -> Tensor:
+            return nn.functional.cross_entropy(net(batch[0], masks(batch[0], noise)), batch[1])
+
+        def score(net: nn.Module) -> float:
+            fixed = torch.Generator().manual_seed(1)
+            part = (rows[:held], labels[:held])
+            return float(np.mean([float(loss(net, part, fixed)) for _ in range(4)]))
+
+        training.fit(
+            self.net,
+            (rows[held:], labels[held:]),
+            loss,
+            epochs=epochs,
+            batch_size=256,
+            validate=score,
+            patience=8,
+            optimizer=training.AdamW(lr=2e-3, weight_decay=0.05),
+            schedule=training.WarmupCosine(floor=0.05),
+            key=seed + 9_001,
+        )
+
+    @torch.no_grad()
+    def log_probs(self, X: Array, masks: Bools) -> Array:
+        """log p(y | x_S), `(b, classes)`, of rows `(b, n)` and bool masks `(b, n)`."""
+        logits = self.net(torch.as_tensor(X, dtype=torch.float32), torch.as_tensor(masks))
+        return torch.log_softmax(logits, -1).double().numpy()
+
+    def accuracy(self, X: Array, y: NDArray[np.int64], masks: Bools) -> float:
+        """Share of labels that the shown players let the judge guess."""
+        return float((self.log_probs(X, masks).argmax(1) == y).mean())
+
+    def loss(self, X: Array, y: NDArray[np.int64], masks: Bools) -> float:
+        """Mean of -log p(y | x_S) in nats."""
+        return float(-self.log_probs(X, masks)[np.arange(len(y)), y].mean())
+
+
+LEAK_GAP = 0.1
+"""A method's own accuracy above the judge's by more than this, on the same selections, is flagged."""
+
+
+def leaks(own_accuracy: float, judged_accuracy: float) -> bool:
+    """Whether a method's own predictor reads more from its selections than they show.
+
+    Args:
+        own_accuracy: Of the method's predictor on its own selections.
+        judged_accuracy: Of EVAL-X on the same selections.
+
+    Returns:
+        True where the gap exceeds `LEAK_GAP`.
+    """
+    return own_accuracy - judged_accuracy > LEAK_GAP
+
+
+def _check(scores: Array, truth: Bools) -> None:
+    if scores.shape != truth.shape or scores.ndim != 2:
+        raise ValueError(
+            f"scores have shape {scores.shape}, truth {truth.shape}; both need (b, n)."
+        )
+    if truth.dtype != bool:
+        raise ValueError(f"truth is {truth.dtype}; it needs bool.")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores hold NaN or infinity; every player needs a finite score.")

@@ -1,0 +1,193 @@
+"""Laws of the data with known selections and of the measures on them."""
+
+import gzip
+
+import numpy as np
+import pytest
+import torch
+
+from bench.problems.images import load_images, read_idx
+from bench.problems.selections import hypercubes, switch, switching_panels, syn
+from bench.selection_metrics import auroc, fdr, fpr, leaks, stability, top, tpr_at_k
+
+# base rate, Bayes accuracy, Bayes negative log-likelihood, mean share of players that matter
+BAYES = {
+    4: (0.527, 0.7283, 0.5046, 4 / 11),
+    5: (0.510, 0.7270, 0.5022, 4 / 11),
+    6: (0.539, 0.8223, 0.3888, 5 / 11),
+}
+
+
+@pytest.mark.parametrize("number", BAYES)
+def test_syn_has_its_known_control_values(number):
+    problem = syn(number, rows=10, test_rows=200_000)
+    p = problem.probability(problem.X_test)
+    y = problem.y_test
+    base, accuracy, loss, rate = BAYES[number]
+    assert abs(y.mean() - base) < 0.004
+    assert abs(((p > 0.5) == y).mean() - accuracy) < 0.004
+    assert abs(-np.log(np.where(y == 1, p, 1 - p)).mean() - loss) < 0.004
+    assert abs(problem.rate - rate) < 0.004
+
+
+def test_correlated_syn_has_the_asked_correlation():
+    problem = syn(6, rows=50_000, test_rows=50_000, rho=0.7)
+    correlation = np.corrcoef(problem.X.T)
+    assert abs(correlation[2, 3] - 0.7) < 0.02
+    assert abs(correlation[2, 4] - 0.49) < 0.02
+    assert abs(problem.y_test.mean() - 0.621) < 0.008
+
+
+@pytest.mark.parametrize(
+    "make", [lambda s: syn(6, seed=s), lambda s: switch(seed=s), lambda s: hypercubes(seed=s)]
+)
+def test_test_rows_are_not_training_rows(make):
+    problem = make(0)
+    seen = {row.tobytes() for row in problem.X}
+    assert not any(row.tobytes() in seen for row in problem.X_test)
+    again, other = make(0), make(1)
+    assert np.array_equal(problem.X_test, again.X_test)
+    assert not np.array_equal(problem.X_test, other.X_test)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6])
+def test_what_does_not_matter_does_not_move_the_probability(number):
+    problem = syn(number, rows=10, test_rows=500)
+    moved = np.where(problem.truth_test, problem.X_test, problem.X_test + 3.0)
+    gap = problem.probability(moved) - problem.probability(problem.X_test)
+    assert np.abs(gap).max() < 1e-12
+    for feature in np.flatnonzero(problem.truth_test.any(0)):
+        one = problem.X_test.copy()
+        one[:, feature] = -one[:, feature] - 0.5
+        assert np.abs(problem.probability(one) - problem.probability(problem.X_test)).max() > 0.01
+
+
+def test_the_two_blocks_of_switch_are_never_copies():
+    problem = switch()
+    assert not (problem.X[:, :4] == problem.X[:, 4:8]).all(1).any()
+    moved = np.where(problem.truth_test, problem.X_test, problem.X_test + 3.0)
+    assert np.abs(problem.probability(moved) - problem.probability(problem.X_test)).max() < 1e-12
+    assert (problem.truth_test.sum(1) == 5).all()
+
+
+def test_hypercube_labels_are_the_parity_of_the_axes_that_matter():
+    from sklearn.neighbors import KNeighborsClassifier
+
+    problem = hypercubes()
+    nearest = KNeighborsClassifier(5).fit(problem.X, problem.y)
+    assert nearest.score(problem.X_test, problem.y_test) > 0.97
+    assert problem.truth_test.any(1).all()
+    assert 1 <= problem.truth_test.sum(1).min() < problem.truth_test.sum(1).max() <= 4
+
+
+def test_panels_show_the_labelled_image_where_the_truth_says():
+    problem = switching_panels()
+    assert problem.X.shape[1:] == (1, 8, 16)
+    assert problem.truth_test.shape[1] == problem.groups.max() + 1 == 32
+    assert (problem.truth_test.mean(1) == 0.5).all()
+    left = problem.truth_test.reshape(-1, 4, 8)[:, 0, 0]
+    assert 0.4 < left.mean() < 0.6
+    # the labelled panel alone tells the digit; the other one, upside down, does so much less
+    panel = np.where(left[:, None, None], problem.X_test[:, 0, :, :8], problem.X_test[:, 0, :, 8:])
+    from sklearn.datasets import load_digits
+    from sklearn.neighbors import KNeighborsClassifier
+
+    images, labels = load_digits(return_X_y=True)
+    nearest = KNeighborsClassifier(1).fit(images / 16, labels)
+    assert (nearest.predict(panel.reshape(-1, 64)) == problem.y_test).all()
+
+
+@pytest.mark.slow
+def test_mnist_panels_pair_real_digits_with_garments(data_folder):
+    problem = switching_panels("mnist", rows=500, test_rows=200)
+    assert problem.X.shape == (500, 1, 28, 56)
+    assert problem.truth.shape == (500, 98)
+    images, labels = load_images("mnist", "test")
+    stored = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    left = problem.truth_test.reshape(-1, 7, 14)[:, 0, 0]
+    for image, on_left, label in zip(problem.X_test[:, 0], left, problem.y_test, strict=True):
+        panel = image[:, :28] if on_left else image[:, 28:]
+        assert stored[np.ascontiguousarray(panel).tobytes()] == label
+
+
+def test_a_damaged_image_file_is_refused(tmp_path):
+    path = tmp_path / "x.gz"
+    with pytest.raises(FileNotFoundError, match="HARSANYI_DATA"):
+        read_idx(path)
+    path.write_bytes(gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x09abc"))
+    with pytest.raises(ValueError, match="no complete idx file"):
+        read_idx(path)
+    path.write_bytes(b"not gzip")
+    with pytest.raises(ValueError, match="no complete idx file"):
+        read_idx(path)
+
+
+SCORES = np.array([[3.0, 1.0, 2.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+TRUTH = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 0, 0]], dtype=bool)
+
+
+def test_measures_on_an_example_worked_by_hand():
+    assert tpr_at_k(SCORES, TRUTH).tolist() == [1.0, 0.5, 1.0]
+    # row 1: pairs (1,0) tie, (1,2) above, (3,0) below, (3,2) tie: 2 of 4
+    assert auroc(SCORES, TRUTH).tolist() == [1.0, 0.5, 0.5]
+    selected = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], dtype=bool)
+    assert fdr(selected, TRUTH).tolist() == [0.5, 0.0, 0.75]
+    assert fpr(selected, TRUTH).tolist() == [0.5, 0.0, 1.0]
+    assert top(SCORES, 2).sum(1).tolist() == [2, 2, 2]
+    assert top(SCORES, np.array([1, 0, 3])).sum(1).tolist() == [1, 0, 3]
+
+
+def test_an_oracle_is_perfect_and_its_reverse_is_not():
+    problem = syn(4, rows=10, test_rows=300)
+    oracle = problem.truth_test.astype(float)
+    assert (tpr_at_k(oracle, problem.truth_test) == 1).all()
+    assert (auroc(oracle, problem.truth_test) == 1).all()
+    assert (fdr(problem.truth_test, problem.truth_test) == 0).all()
+    assert (auroc(-oracle, problem.truth_test) == 0).all()
+
+
+def test_stability_is_one_for_equal_runs_and_near_zero_for_noise():
+    rng = np.random.default_rng(0)
+    runs = [rng.normal(size=(200, 11)) for _ in range(3)]
+    assert stability([runs[0], runs[0] * 2 + 1]) == pytest.approx(1.0)
+    assert abs(stability(runs)) < 0.05
+    with pytest.raises(ValueError, match="two or more"):
+        stability(runs[:1])
+
+
+def test_only_a_large_gap_is_called_a_leak():
+    assert leaks(0.95, 0.5)
+    assert not leaks(0.56, 0.52)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: syn(7), "number=7"),
+        (lambda: syn(4, rho=1.0), "rho=1.0"),
+        (lambda: hypercubes(largest=9), "largest=9"),
+        (lambda: switching_panels("cifar"), "source='cifar'"),
+        (lambda: switching_panels(patch=3), "patch=3"),
+        (lambda: tpr_at_k(SCORES[:, :3], TRUTH), "scores have shape"),
+        (lambda: tpr_at_k(SCORES, np.zeros_like(TRUTH)), "no player matters"),
+        (lambda: auroc(np.full((3, 4), np.nan), TRUTH), "NaN"),
+    ],
+)
+def test_impossible_requests_are_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_evalx_judges_full_rows_like_a_classifier_and_empty_ones_like_the_base_rate():
+    from bench.selection_metrics import EvalX
+
+    problem = syn(4, rows=3000, test_rows=2000)
+    before = torch.get_rng_state()
+    judge = EvalX(problem.X, problem.y, epochs=15)
+    assert torch.equal(before, torch.get_rng_state())
+    everything = np.ones_like(problem.truth_test)
+    oracle = judge.accuracy(problem.X_test, problem.y_test, problem.truth_test)
+    assert oracle > 0.6
+    nothing = judge.log_probs(problem.X_test, ~everything)
+    assert np.ptp(nothing) < 1.0
+    assert np.abs(nothing - nothing[:1]).max() < 1e-6

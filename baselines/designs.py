@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.coalitions import stream
+from baselines.coalitions import pack, stream
 
 LISTED = 2**12
 """A size with at most this many pairs is listed and shuffled; a larger one is drawn from."""
@@ -42,6 +42,9 @@ LAWS: dict[str, Callable[[int, int], float]] = {
 }
 """Mass of a coalition size `s` of `n` players, by name of the sampling law."""
 
+Law = str | tuple[float, ...]
+"""Name of a law in `LAWS`, or the mass of the sizes 1 to n // 2, complements included."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PairSample:
@@ -59,7 +62,7 @@ class PairSample:
     sizes: Tensor
     drawn: Tensor
     pools: Tensor
-    name: tuple[int, int, int, str]
+    name: tuple[int, int, int, Law]
 
     def __len__(self) -> int:
         return len(self.members)
@@ -72,9 +75,7 @@ class PairSample:
     @property
     def coalitions(self) -> Tensor:
         """Bool `(2 + 2 p, n)`: empty, grand, then each member followed by its complement."""
-        n = self.n_players
-        ends = torch.tensor([[False], [True]]).expand(2, n)
-        return torch.cat([ends, torch.stack([self.members, ~self.members], 1).reshape(-1, n)])
+        return interleave(self.members)
 
     @property
     def signs(self) -> Tensor:
@@ -94,14 +95,14 @@ class PairSample:
         return 1 - self.drawn / self.pools
 
 
-def sample_pairs(n_players: int, n_pairs: int, key: int, law: str = "leverage") -> PairSample:
+def sample_pairs(n_players: int, n_pairs: int, key: int, law: Law = "leverage") -> PairSample:
     """Pairs without replacement, sizes in proportion to a law, extreme sizes used up first.
 
     Args:
         n_players: Number of players `n >= 2`.
         n_pairs: Number of pairs `p`, fewer than there are.
         key: Stream key.
-        law: Name of a law in `LAWS`.
+        law: How often each size is drawn.
 
     Returns:
         A sample whose first rows are the sample of a smaller `n_pairs`.
@@ -111,7 +112,7 @@ def sample_pairs(n_players: int, n_pairs: int, key: int, law: str = "leverage") 
     )
 
 
-def _sample(n: int, n_pairs: int, key: int, law: str) -> PairSample:
+def _sample(n: int, n_pairs: int, key: int, law: Law) -> PairSample:
     pools = [comb(n, s) // (2 if 2 * s == n else 1) for s in range(1, n // 2 + 1)]
     sizes = _size_sequence(n, n_pairs, key, law, pools)
     members = np.zeros((n_pairs, n), dtype=bool)
@@ -137,7 +138,7 @@ def _sample(n: int, n_pairs: int, key: int, law: str) -> PairSample:
     )
 
 
-def _size_sequence(n: int, n_pairs: int, key: int, law: str, pools: list[int]) -> np.ndarray:
+def _size_sequence(n: int, n_pairs: int, key: int, law: Law, pools: list[int]) -> np.ndarray:
     """The size of each pair: a divisor rule with random starts, hence the same for every length.
 
     Pair number j of size s comes at time (j + start) / mass, so that at any time each size has
@@ -145,7 +146,11 @@ def _size_sequence(n: int, n_pairs: int, key: int, law: str, pools: list[int]) -
     """
     if n_pairs == 0:
         return np.zeros(0, dtype=np.int64)
-    mass = np.array([LAWS[law](s, n) * (1.0 if 2 * s == n else 2.0) for s in range(1, n // 2 + 1)])
+    mass = np.array(
+        [LAWS[law](s, n) * (1.0 if 2 * s == n else 2.0) for s in range(1, n // 2 + 1)]
+        if isinstance(law, str)
+        else law
+    )
     start = stream(key, 0, _SIZES).random(len(mass))
     limits = np.array([float(min(pool, n_pairs)) for pool in pools])
 
@@ -221,6 +226,37 @@ def _listed_sets(n: int, s: int) -> np.ndarray:
     members = np.zeros((len(sets), n), dtype=bool)
     np.put_along_axis(members, sets, True, 1)
     return members
+
+
+def interleave(members: Tensor) -> Tensor:
+    """Coalitions `(2 + 2 p, n)`: empty, grand, then each of `(p, n)` followed by its complement."""
+    n = members.shape[1]
+    ends = torch.tensor([[False], [True]]).expand(2, n)
+    return torch.cat([ends, torch.stack([members, ~members], 1).reshape(-1, n)])
+
+
+def first_seen(members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Complementary pairs without their repeats.
+
+    Args:
+        members: Bool `(p, n)`, one coalition of each pair.
+
+    Returns:
+        Bool `(q, n)`, each pair once in order of appearance; int64 `(p,)`, where each row's pair
+        is; int64 `(p,)`, 1 where it is there as the complement.
+    """
+    seen: dict[bytes, int] = {}
+    rows, place, flipped = [], [], []
+    codes = zip(pack(members), pack(~members), strict=True)
+    for row, (code, mirror) in enumerate(codes):
+        turned = mirror.tobytes() in seen
+        name = mirror.tobytes() if turned else code.tobytes()
+        if name not in seen:
+            seen[name] = len(rows)
+            rows.append(row)
+        place.append(seen[name])
+        flipped.append(int(turned))
+    return members[rows], torch.tensor(place).long(), torch.tensor(flipped).long()
 
 
 class OperatorCache:

@@ -11,8 +11,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from baselines.coalitions import key_from, pack, stream
-from baselines.designs import CACHE, PairSample, sample_pairs
+from baselines.coalitions import key_from, stream
+from baselines.designs import CACHE, PairSample, first_seen, interleave, sample_pairs
 from baselines.evaluation import Estimate, check_budget, estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
@@ -273,10 +273,8 @@ class _UnbiasedDesign:
         size = sizes[np.searchsorted(law.cumsum(), draws[:, 0]).clip(0, n_players - 2)]
         limit = np.take_along_axis(np.sort(draws[:, 1:], 1), size[:, None] - 1, 1)
         self.members = torch.from_numpy(draws[:, 1:] <= limit)
-        distinct, self.place, self.flipped = _first_seen(self.members)
-        ends = torch.tensor([[False], [True]]).expand(2, n_players)
-        pairs = torch.stack([distinct, ~distinct], 1).reshape(-1, n_players)
-        self.coalitions = torch.cat([ends, pairs])
+        distinct, self.place, self.flipped = first_seen(self.members)
+        self.coalitions = interleave(distinct)
 
     def solve(self, values: Tensor) -> Estimate:
         n = self.members.shape[1]
@@ -293,19 +291,3 @@ class _UnbiasedDesign:
         moments = PairMoments.of(units, values.abs().amax(1, keepdim=True))
         found = moments.std_errors(values.dtype)
         return Estimate(moments.mean, None if found is None else found[0])
-
-
-def _first_seen(members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each pair once, in order of appearance; where each row's is; whether as its complement."""
-    seen: dict[bytes, int] = {}
-    rows, place, flipped = [], [], []
-    codes = zip(pack(members), pack(~members), strict=True)
-    for row, (code, mirror) in enumerate(codes):
-        turned = mirror.tobytes() in seen
-        name = mirror.tobytes() if turned else code.tobytes()
-        if name not in seen:
-            seen[name] = len(rows)
-            rows.append(row)
-        place.append(seen[name])
-        flipped.append(int(turned))
-    return members[rows], torch.tensor(place).long(), torch.tensor(flipped).long()

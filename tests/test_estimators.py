@@ -38,6 +38,7 @@ class Claim:
     additive: bool = True  # solves additive games from n pairs on
     slope: float = -0.4  # of log error against log budget, at most
     switches: bool = False  # another estimator below 2.5 coalitions per player
+    near: float = 0.2  # relative error allowed at 100 coalitions of a net of 9 inputs
     wide: float = 1.5  # relative error allowed at 400 coalitions of 150 players
 
     @property
@@ -51,6 +52,9 @@ CLAIMS = [
     Claim("kernel_shap"),
     Claim("leverage_shap"),
     Claim("unbiased_kernel_shap", unbiased=True, additive=False, wide=3.0),
+    Claim("msr_shapley", unbiased=True, additive=False, wide=20.0),
+    Claim("ofa_shapley", unbiased=True, additive=False, wide=20.0),
+    Claim("svarm", unbiased=True, additive=False, near=1.0, wide=20.0),
     Claim("odd_gp", batch=False),
     Claim("shapley", batch=False, switches=True),
 ]
@@ -364,7 +368,7 @@ def test_runs_on_a_masked_model(claim: Claim):
     assert answer.game == game.description
     assert answer.n_evals == game.n_evals // 4
     exact = exact_shapley(game).values
-    assert (answer.values - exact).square().sum() <= 0.2 * exact.square().sum()
+    assert (answer.values - exact).square().sum() <= claim.near * exact.square().sum()
 
 
 def test_standard_errors_are_the_spread_of_pair_means():

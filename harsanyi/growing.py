@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harsanyi.bags import Folds, Grown
 from harsanyi.losses import prediction_loss, random_coalitions
-from harsanyi.parts.tree_readers import Forest, read_hist_gradient_boosting
+from harsanyi.parts.tree_readers import Forest, column_order, read_hist_gradient_boosting
 from harsanyi.parts.trees import TreePart
 from harsanyi.table import Table
 
@@ -232,46 +232,72 @@ def _boost(
     key: int,
     most_trees: int,
 ) -> Forest:
+    margins = train.n_outputs if target is None else 1
+    y = _aim(train, target)
+    if len(np.unique(y)) < 2:
+        constant = 0.0 if target is None else float(y[0])
+        bias = torch.full((margins,), constant, dtype=torch.float64)
+        return Forest(train.n_players, [[] for _ in range(margins)], bias)
+    model = _model(train, target, shape, most_trees, key)
+    model.set_params(early_stopping=True, n_iter_no_change=25)
+    model.fit(
+        _binned(train.x, edges, train.cardinalities),
+        y,
+        sample_weight=train.weight.numpy(),
+        X_val=_binned(held.x, edges, held.cardinalities),
+        y_val=_aim(held, target),
+        sample_weight_val=held.weight.numpy(),
+    )
+    forest = _unbinned(read_hist_gradient_boosting(model), edges)
+    return _all_classes(forest, model, train) if target is None else forest
+
+
+def fit_boosting(table: Table, shape: Shape, trees: int, key: int) -> list[tuple[Any, np.ndarray]]:
+    """Boosting models of all targets of a table, for what their trees say about the columns.
+
+    Args:
+        table: Training rows.
+        shape: How trees are grown.
+        trees: Trees per margin.
+        key: Key of the random choices.
+
+    Returns:
+        Fitted models of scikit-learn on binned columns, each with the column of every feature.
+    """
+    edges, fitted = bin_edges(table), []
+    for target in _targets(table):
+        y = _aim(table, target)
+        if len(np.unique(y)) < 2:
+            continue
+        model = _model(table, target, shape, trees, key)
+        rows = _binned(table.x, edges, table.cardinalities)
+        model.set_params(early_stopping=False)
+        fitted.append(
+            (model.fit(rows, y, sample_weight=table.weight.numpy()), column_order(model))
+        )
+    return fitted
+
+
+def _aim(table: Table, target: int | None) -> np.ndarray:
+    return table.y.numpy() if target is None else _numbers(table, target)
+
+
+def _model(table: Table, target: int | None, shape: Shape, trees: int, key: int) -> Any:  # noqa: ANN401
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    if target is None:
-        kind: Any = HistGradientBoostingClassifier
-        y, y_held = train.y.numpy(), held.y.numpy()
-        margins = train.n_outputs
-    else:
-        kind, margins = HistGradientBoostingRegressor, 1
-        y, y_held = _numbers(train, target), _numbers(held, target)
-    if len(np.unique(y)) < 2:
-        constant = float(y[0]) if target is not None else 0.0
-        return Forest(
-            train.n_players,
-            [[] for _ in range(margins)],
-            torch.full((margins,), constant).double(),
-        )
-    native = [0 < size <= MOST_CODES for size in train.cardinalities]
-    model = kind(
-        max_iter=most_trees,
+    kind: Any = HistGradientBoostingClassifier if target is None else HistGradientBoostingRegressor
+    native = [0 < size <= MOST_CODES for size in table.cardinalities]
+    return kind(
+        max_iter=trees,
         learning_rate=shape.learning_rate,
         max_leaf_nodes=shape.leaves,
         max_depth=6,
         min_samples_leaf=shape.min_rows,
         l2_regularization=shape.l2,
         max_features=shape.columns,
-        early_stopping=True,
-        n_iter_no_change=25,
         categorical_features=native if any(native) else None,
         random_state=key % 2**32,
     )
-    model.fit(
-        _binned(train.x, edges, train.cardinalities),
-        y,
-        sample_weight=train.weight.numpy(),
-        X_val=_binned(held.x, edges, held.cardinalities),
-        y_val=y_held,
-        sample_weight_val=held.weight.numpy(),
-    )
-    forest = _unbinned(read_hist_gradient_boosting(model), edges)
-    return _all_classes(forest, model, train) if target is None else forest
 
 
 def _all_classes(forest: Forest, model: Any, table: Table) -> Forest:  # noqa: ANN401

@@ -145,7 +145,7 @@ def _compose(folds: Folds, grown: list[Grown], dtype: torch.dtype) -> HarsanyiNe
             (w * part.bias for w, part in kept), torch.zeros(table.n_outputs).double()
         )
     net.set_baseline(table.baseline)
-    net.out_of_bag = _blend(kept)  # pyright: ignore[reportAttributeAccessIssue]
+    net.out_of_bag = _blend(kept)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     return net.to(dtype).eval()
 
 

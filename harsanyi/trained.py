@@ -100,7 +100,7 @@ def _margins(net: HarsanyiNet, x: Tensor, present: Tensor, step: int = 4096) -> 
     """Outputs of the parts, one for two classes, without the net's gauge."""
     there = net.presence(x, present)
     pieces = [
-        sum((part(rows, mask) for part in net.parts), net.bias)
+        torch.stack([part(rows, mask) for part in net.parts]).sum(0) + net.bias
         for rows, mask in zip(x.split(step), there.split(step), strict=True)
     ]
     return torch.cat(pieces).double()

@@ -67,7 +67,7 @@ def test_a_mixture_equals_enumeration(problem: str) -> None:
     assert (net.dividends(x).shapley() - expected).abs().max() <= 1e-10
 
 
-@pytest.mark.parametrize("kind", ["additive", "waves", "trees", "gated", "products"])
+@pytest.mark.parametrize("kind", ["additive", "waves", "trees", "gated", "products", "subsets"])
 @torch.no_grad()
 def test_each_kind_of_part_is_exact_after_training(kind: str) -> None:
     data = table("classes", seed=1)
@@ -153,7 +153,7 @@ def test_the_mixture_finds_the_better_part_and_never_loses_to_one() -> None:
     assert weights.sum() == pytest.approx(1.0)
     assert (weights >= 0).all()
     losses = [float(folds.loss(part.full, part.masked)) for part in grown]
-    blend = sum(w * part.full for w, part in zip(weights, grown, strict=True))
+    blend = torch.stack([w * g.full for w, g in zip(weights, grown, strict=True)]).sum(0)
     assert float(folds.loss(blend, blend)) < min(losses)
     perfect = mix(folds, [pretend(folds, data.y), *grown])
     assert perfect[0] > 0.9

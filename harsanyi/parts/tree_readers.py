@@ -165,10 +165,8 @@ def read_hist_gradient_boosting(model: Any) -> Forest:  # noqa: ANN401
     Returns:
         Its trees; `bias` is the model's own constant.
     """
-    order, encoded = np.arange(model.n_features_in_), {}
+    order, encoded = column_order(model), {}
     if getattr(model, "_preprocessor", None) is not None:
-        categorical = np.asarray(model.is_categorical_)
-        order = np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
         encoder = model._preprocessor.named_transformers_["encoder"]
         for i, categories in enumerate(encoder.categories_):
             codes = [int(c) for c in categories if not np.isnan(c)]
@@ -179,6 +177,14 @@ def read_hist_gradient_boosting(model: Any) -> Forest:  # noqa: ANN401
             trees[margin].append(_hist_tree(predictor, order, encoded))
     bias = torch.as_tensor(np.array(model._baseline_prediction, dtype=np.float64)).flatten()
     return Forest(int(model.n_features_in_), trees, bias)
+
+
+def column_order(model: Any) -> np.ndarray:  # noqa: ANN401
+    """The column of every feature of a fitted HistGradientBoosting model, categories first."""
+    if getattr(model, "_preprocessor", None) is None:
+        return np.arange(model.n_features_in_)
+    categorical = np.asarray(model.is_categorical_)
+    return np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
 
 
 def _hist_tree(predictor: Any, order: np.ndarray, encoded: dict[int, list[int]]) -> Tree:  # noqa: ANN401

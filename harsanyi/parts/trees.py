@@ -336,7 +336,7 @@ class TreePart(nn.Module):
         return (slice(i, i + step) for i in range(0, b, step))
 
     def _sum_dtype(self) -> torch.dtype:
-        return torch.promote_types(self.values.dtype, torch.float32)
+        return torch.float64  # thousands of leaves add up; the sum is rounded once, at the end
 
     def _read(self, margins: Tensor) -> Tensor:
         readout = self.readout.to(margins.dtype)

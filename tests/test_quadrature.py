@@ -221,3 +221,13 @@ def test_the_error_bound_holds_for_complex_factors():
         error = (part.shapley(nodes) - exact).abs()
         assert (error <= part.error_bound(nodes) + 1e-12).all()
     assert float(part.error_bound(12).max()) < 1e-6
+
+
+@pytest.mark.parametrize("kind", [F64, torch.complex128])
+def test_a_factor_that_vanishes_on_a_node_is_no_division_by_zero(kind):
+    factors = torch.tensor([-2.0, 0.5, -2.0, 1.0]).to(kind)[None, None]
+    part = Products(torch.ones(1, 1, dtype=kind), factors)
+    masks = all_coalitions(4)
+    values = torch.stack([(1 + factors[0, 0][mask].real).prod() for mask in masks])[None, :, None]
+    close(part.banzhaf(), banzhaf_by_definition(values.to(F64), 4))
+    close(part.shapley(3), shapley_by_definition(values.to(F64), 4))

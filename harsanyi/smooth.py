@@ -283,6 +283,7 @@ def grow_waves(
         key=key,
         config={"waves": waves, "bins": bins, "bags": folds.n_bags, "share": share},
         checkpoint_dir=checkpoint_dir,
+        checkpoint_seconds=2.0,
         progress=progress,
         description="waves",
     )

@@ -155,7 +155,7 @@ def test_the_demo_killed_in_training_continues_to_the_same_model(tmp_path):
 
     killed = start(tmp_path / "killed")
     patience = time.monotonic() + 120
-    while not list((tmp_path / "killed").glob("checkpoint-*/*.safetensors")):
+    while not list((tmp_path / "killed").rglob("checkpoint-*/**/*.safetensors")):
         assert killed.poll() is None
         assert time.monotonic() < patience
         time.sleep(0.02)

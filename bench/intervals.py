@@ -11,6 +11,10 @@ RESAMPLES = 2_000
 """Bootstrap resamples; drawn from a fixed key, so that a table is the same bits every time."""
 
 
+CELLS = 2**22
+"""Most resampled scores held at once."""
+
+
 class Interval(NamedTuple):
     """A number and how sure it is."""
 
@@ -100,6 +104,7 @@ def _bootstrap(
             statistic,
             n_resamples=RESAMPLES,
             vectorized=True,
+            batch=max(1, CELLS // max(map(len, samples))),
             confidence_level=confidence,
             method=method,
             rng=np.random.default_rng(0),

@@ -199,38 +199,47 @@ def top_k(
         raise ValueError(f"k={k}; the top k needs at least one player.")
     mask = real_players(truth)
     given = np.where(mask[..., None], np.abs(_array(explanation.values)), -1.0)
-    above = certified_above(truth, confidence=confidence)  # (b, n, n, outputs)
+    better, worse = _certified_counts(truth, confidence)  # each (b, n, outputs)
     size = np.minimum(k, mask.sum(1))  # (b,)
     place = np.argsort(np.argsort(-given, axis=1, kind="stable"), axis=1)
     chosen = (place < size[:, None, None]) & mask[..., None]
     # certified out: k others surely rank above; certified in: at most k - 1 others may
-    out = above.sum(1) >= size[:, None, None]
-    rivals = mask.sum(1)[:, None, None] - 1 - above.sum(2)
+    out = better >= size[:, None, None]
+    rivals = mask.sum(1)[:, None, None] - 1 - worse
     sure = (rivals < size[:, None, None]) & mask[..., None]
     wrong = np.maximum((chosen & out).sum(1), (sure & ~chosen).sum(1))
     return (1 - wrong / size[:, None]).mean(-1)
 
 
-def certified_above(truth: Explanation, *, confidence: float = 0.95) -> np.ndarray:
-    """Which players surely have a larger magnitude than which others.
+def certified_above(truth: Explanation, row: int, *, confidence: float = 0.95) -> np.ndarray:
+    """Which players of one explicand surely have a larger magnitude than which others.
 
     Args:
         truth: Exact, or with standard errors.
-        confidence: Probability, per explicand and output, that all certified orders are right.
+        row: Position of the explicand.
+        confidence: Probability, per output, that all certified orders are right.
 
     Returns:
-        Bool `(b, n, n, k)`: entry `i, j` is true when player i is certified above player j.
+        Bool `(n, n, k)`: entry `i, j` is true when player i is certified above player j.
     """
-    size = np.abs(_array(truth.values))
-    mask = real_players(truth)
-    n = mask.sum(1).max()
-    pairs = max(1, n * (n - 1) // 2)
-    width = stats.norm.ppf(1 - (1 - confidence) / (2 * pairs)) * _doubt(truth)
+    size = np.abs(_array(truth.values[row]))  # (n, k)
+    real = real_players(truth)[row]
+    pairs = max(1, real.sum() * (real.sum() - 1) // 2)
+    width = stats.norm.ppf(1 - (1 - confidence) / (2 * pairs)) * _doubt(truth, row)
     # rounding, too, is no difference between players
-    slack = 1e-12 * size.max(1, keepdims=True, initial=0.0)[:, None]
-    gap = size[:, :, None] - size[:, None]
-    real = mask[:, :, None] & mask[:, None]
-    return (gap > width[:, :, None] + width[:, None] + slack) & real[..., None]
+    slack = 1e-12 * size.max(0, initial=0.0)
+    gap = size[:, None] - size
+    both = (real[:, None] & real)[..., None]
+    return (gap > width[:, None] + width + slack) & both
+
+
+def _certified_counts(truth: Explanation, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """How many players surely rank above, and below, each player `(b, n, k)`.
+
+    Explicand by explicand, since all pairs of all of them would not fit the memory.
+    """
+    rows = [certified_above(truth, row, confidence=confidence) for row in range(len(truth))]
+    return np.stack([row.sum(0) for row in rows]), np.stack([row.sum(1) for row in rows])
 
 
 def sign_errors(
@@ -341,11 +350,11 @@ def _variance(truth: Explanation) -> np.ndarray:
     return np.where(_silent(truth), 0.0, _doubt(truth)) ** 2
 
 
-def _doubt(truth: Explanation) -> np.ndarray:
+def _doubt(truth: Explanation, rows: slice | int = slice(None)) -> np.ndarray:
     """Standard errors to be safe by, infinite where unknown."""
     if truth.exact or truth.std_errors is None:
-        return np.zeros(truth.shape)
-    return _array(truth.std_errors)
+        return np.zeros(_array(truth.values[rows]).shape)
+    return _array(truth.std_errors[rows])
 
 
 def _silent(truth: Explanation) -> np.ndarray:

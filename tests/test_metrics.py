@@ -173,7 +173,7 @@ def test_a_truth_without_spread_certifies_nothing() -> None:
     truth = as_explanation(values, std_errors=endless, diagnostics=silent)
     flipped = as_explanation(-values)
     assert metrics.squared_error(flipped, truth) == pytest.approx(4 * (values**2).mean((1, 2)))
-    assert not metrics.certified_above(truth).any()
+    assert not metrics.certified_above(truth, 0).any()
     assert np.isnan(metrics.sign_errors(flipped, truth)).all()
 
 
@@ -183,7 +183,8 @@ def test_certified_orders_are_wrong_in_at_most_5_percent_of_truths() -> None:
     order = np.abs(exact)[:, :, None] > np.abs(exact)[:, None]
     wrong = []
     for _ in range(10):
-        sure = metrics.certified_above(noisy_truth(exact, 0.05, rng))
+        truth = noisy_truth(exact, 0.05, rng)
+        sure = np.stack([metrics.certified_above(truth, row) for row in range(B)])
         wrong.append((sure & ~order).any((1, 2)))
         assert sure.any()
     assert np.mean(wrong) <= 0.05

@@ -152,7 +152,10 @@ def explain(
 
 @app.command()
 def bench(
-    data: Annotated[Path | None, typer.Argument(help="A CSV with a header.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="A CSV with a header; with --problem, FILE.py:NAME of a contender."),
+    ] = None,
     target: Target = None,
     suite: Annotated[
         str | None, typer.Option(help="A suite in place of a CSV: tabular. Resumable.")
@@ -172,7 +175,8 @@ def bench(
 ) -> None:
     """Judge models and explanations: on a CSV, a suite, or sampling on a named problem."""
     with friendly(debug, as_json):
-        if [data, suite, problem].count(None) != 2:
+        guest = "" if data is None or problem is None else str(data)
+        if [data if problem is None else None, suite, problem].count(None) != 2:
             raise ValueError("pass one of: a CSV with --target, --suite NAME, --problem NAME.")
         if suite is not None:
             from bench.suites import finish_suite
@@ -184,7 +188,9 @@ def bench(
         if problem is not None:
             from bench.judging import judge_problem
 
-            board = judge_problem(problem, out, rows=rows, seed=seed, command=_command())
+            board = judge_problem(
+                problem, out, rows=rows, seed=seed, command=_command(), guest=guest
+            )
         else:
             from bench.demo import run_demo
             from bench.frames import read_frame, take_target

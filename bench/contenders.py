@@ -4,9 +4,13 @@ Other packages join through the entry point group `harsanyi.contenders`, whose e
 functions.
 """
 
+import importlib
 import importlib.metadata
+import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -140,6 +144,61 @@ def contender_table() -> dict[str, Contender]:
             )
         table[entry.name] = entry.load()
     return table
+
+
+def contender_from(where: str) -> Contender:
+    """A contender by name, from a module, or from a user's own file.
+
+    Args:
+        where: A name of `contender_table()`, `package.module:name`, or `path/to/file.py:name`.
+            The object named is a function from a Problem to an Explainer, or an Explainer.
+
+    Returns:
+        A function from a Problem to an Explainer.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such name, or the file cannot be run.
+        TypeError: If what it names neither is called nor explains.
+    """
+    place, _, name = where.rpartition(":")
+    if not place:
+        table = contender_table()
+        if where not in table:
+            raise ValueError(
+                f"contender {where!r} is unknown; choose from {', '.join(table)}, or pass "
+                "FILE.py:NAME of a function from a Problem to an Explainer."
+            )
+        return table[where]
+    found: Any = getattr(_module(place), name, None)
+    if found is None:
+        raise ValueError(f"{place} has no {name!r}; name a function or an explainer in it.")
+    if hasattr(found, "explain") and not isinstance(found, type):
+        return lambda problem: found
+    if not callable(found):
+        raise TypeError(
+            f"{where} is a {type(found).__name__}; it must be a function from a Problem to an "
+            "Explainer, or have explain(x)."
+        )
+    return found  # pyright: ignore[reportReturnType] - what it returns, as_explainer checks
+
+
+def _module(place: str) -> Any:  # noqa: ANN401 - a module
+    if not place.endswith(".py"):
+        try:
+            return importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"module {place!r} cannot be imported: {error}.") from error
+    path = Path(place)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; a contender is FILE.py:NAME.")
+    spec = importlib.util.spec_from_file_location(f"contender_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no Python file that could be loaded.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # so that dataclasses in it find their module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _estimator(name: str) -> Callable[..., Explanation]:

@@ -1,5 +1,6 @@
 """Curves: what a game's value does when players leave or join in the order of an explanation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from baselines.coalitions import stream
 from baselines.explanation import Explanation
 from bench.metrics import NotComparable, real_players
+from bench.problems.problem import Problem
 
 INFIDELITY_COALITIONS = 64
 
@@ -127,6 +129,38 @@ def removal_scores(explanation: Explanation, game: Any, *, seed: int = 0) -> dic
         "deletion": deletion(explanation, game),
         "infidelity": infidelity(explanation, game, seed=seed),
     }
+
+
+def removal_games(problem: Problem, *, seed: int = 0) -> dict[str, Callable[[Any], Any]]:
+    """The games that insertion, deletion and infidelity are played under, one per absence.
+
+    Args:
+        problem: One whose model and background are known has all four.
+        seed: Key of the conditional imputer's draws.
+
+    Returns:
+        Name -> explicands to Game: `own`, the problem's game, and for a model on tensors
+        `baseline` (mean of the background), `marginal` and `conditional` (Gaussian).
+    """
+    games: dict[str, Callable[[Any], Any]] = {"own": problem.game}
+    if problem.model is None or not isinstance(problem.background, Tensor):
+        return games
+    from baselines.game import MaskedGame
+    from baselines.gaussian import GaussianImputer
+    from baselines.imputers import BaselineImputer, MarginalImputer
+
+    rows = problem.background
+    imputers = {
+        "baseline": BaselineImputer(rows.nanmean(0)),
+        "marginal": MarginalImputer(rows),
+    }
+    if rows.isfinite().all():
+        imputers["conditional"] = GaussianImputer.fit(rows)
+
+    def played(imputer: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - an Imputer
+        return lambda x: MaskedGame(problem.model, x, imputer)
+
+    return games | {name: played(imputer) for name, imputer in imputers.items()}
 
 
 def _top_output(explanation: Explanation, game: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401

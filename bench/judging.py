@@ -20,6 +20,7 @@ def judge_problem(
     seed: int = 0,
     command: str = "",
     truth_budget: int = 20_000,
+    guest: str = "",
 ) -> "pd.DataFrame":
     """Every sampling estimator at every budget on a named problem.
 
@@ -30,6 +31,7 @@ def judge_problem(
         seed: Seed of truth and contenders.
         command: The command that repeats the run.
         truth_budget: Coalitions per row behind sampled truth.
+        guest: One more contender, such as `my_model.py:explainer`.
 
     Returns:
         The leaderboard.
@@ -40,7 +42,10 @@ def judge_problem(
     from tqdm import tqdm
 
     from bench import contender_table, evaluate, ground_truth, leaderboard
+    from bench.contenders import contender_from
+    from bench.curves import removal_games
     from bench.demo import versions
+    from bench.metrics import NotComparable
     from bench.problems.catalogue import named_problem
     from bench.provenance import provenance
     from bench.report import write_parquet, write_report
@@ -53,12 +58,19 @@ def judge_problem(
         for label, contender in contender_table().items()
         if label.split("@")[0] in ESTIMATORS
     }
-    board = leaderboard(
-        [
-            evaluate(contender, problem, truth, name=label, seed=seed)
-            for label, contender in tqdm(chosen.items(), desc="contenders")
-        ]
-    )
+    if guest:
+        chosen[guest] = contender_from(guest)
+    games = removal_games(problem)
+    words = {"seed": seed, "games": games, "facts": {"command": command}}
+    found = []
+    for label, contender in tqdm(chosen.items(), desc="contenders"):
+        try:
+            found.append(evaluate(contender, problem, truth, name=label, **words))
+        except NotComparable:  # a guest of another estimand: judged by what needs no truth
+            if label != guest:
+                raise
+            found.append(evaluate(contender, problem, None, name=label, **words))
+    board = leaderboard(found)
     write_parquet(folder / "leaderboard.parquet", board)
     truth.save(folder / "explanations.safetensors")
     note = {

@@ -1,9 +1,10 @@
 """Standings: evaluations as one table whose columns never change order or type."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import stats
 
 from bench.evaluation import Evaluation, paired_difference
 from bench.intervals import Interval
@@ -24,7 +25,7 @@ MEASURED = {
 CURVES = tuple(
     f"{metric}_{imputer}"
     for metric in ("insertion", "deletion", "infidelity")
-    for imputer in ("baseline", "marginal", "conditional")
+    for imputer in ("own", "baseline", "marginal", "conditional")
 )
 WORDS = (
     *("suite_version", "problem", "game_id", "task", "scale", "explains", "method"),
@@ -35,7 +36,15 @@ NUMBERS = (
     *("noise_floor", "model_score", "reference_score"),
     *(f"{column}{end}" for column in MEASURED.values() for end in ("", "_lo", "_hi")),
     *("rmse", "nrmse", "spearman_ceiling", "spearman_ceiled", "efficiency_gap"),
-    *("seed_sensitivity", *CURVES, "rank", "gap_to_best", "gap_to_best_lo", "gap_to_best_hi"),
+    *(
+        "seed_sensitivity",
+        *CURVES,
+        "imputer_rank_tau",
+        "rank",
+        "gap_to_best",
+        "gap_to_best_lo",
+        "gap_to_best_hi",
+    ),
     *("evals", "model_rows", "evals_claimed", "repeats", "seed", "train_seconds"),
     *("seconds", "cpu_seconds"),
 )
@@ -76,6 +85,10 @@ def leaderboard(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":
         for rank, i in enumerate(members, start=1):
             gap = paired_difference(evaluations[i], evaluations[members[0]])
             rows[i] |= {"rank": rank, **_spread("gap_to_best", gap)}
+    for game in {one.game_id for one in evaluations}:
+        members = [row for row in rows if row["game_id"] == game]
+        for row in members:
+            row["imputer_rank_tau"] = imputer_rank_tau(members)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     for column in NUMBERS:
         table[column] = table[column].astype("float64")
@@ -86,6 +99,30 @@ def leaderboard(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":
     return table.sort_values(["problem", "game_id", "rank", "method"], kind="stable").reset_index(
         drop=True
     )
+
+
+def imputer_rank_tau(rows: Sequence[Mapping[str, Any]], metric: str = "deletion") -> float:
+    """How far the order of the methods of one game stays the same whatever fills absent players.
+
+    Args:
+        rows: Rows of a leaderboard, one per method.
+        metric: `"deletion"`, `"insertion"` or `"infidelity"`.
+
+    Returns:
+        Kendall's tau between the orders under two imputers, mean over all pairs of imputers; NaN
+        with fewer than two methods or imputers. At 1 the choice of imputer decides nothing.
+    """
+    columns = [name for name in CURVES if name.startswith(f"{metric}_")]
+    scores = np.array([[row.get(name, np.nan) for name in columns] for row in rows])
+    scores = scores[:, np.isfinite(scores).all(0)]
+    if len(rows) < 2 or scores.shape[1] < 2:
+        return np.nan
+    taus = [
+        np.asarray(stats.kendalltau(scores[:, i], scores[:, j]))[0]
+        for i in range(scores.shape[1])
+        for j in range(i)
+    ]
+    return float(np.mean(taus))
 
 
 def _row(one: Evaluation) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from baselines.explanation import Explanation
 from baselines.game import MaskedGame
 from baselines.imputers import BaselineImputer, MarginalImputer
 from bench import evaluate, ground_truth, leaderboard, own_problem, paired_difference, sampled
-from bench.contenders import contender_table
+from bench.contenders import contender_from, contender_table
+from bench.curves import removal_games
 from bench.evaluation import contender_generator
 from bench.metrics import NotComparable
 from bench.problems.problem import Problem
 from bench.problems.synthetic import airport, unanimity_sum
-from bench.standings import COLUMNS
+from bench.standings import COLUMNS, imputer_rank_tau
 from bench.truth import truth_generator
 
 TIMED = ["seconds", "cpu_seconds", "hardware", "date"]
@@ -351,6 +352,70 @@ def test_every_contender_of_the_table_explains() -> None:
                 contender(problem)
             continue
         assert evaluate(contender, problem, truth, name=name).method == name
+
+
+GUEST = """
+from baselines.explanation import Explanation
+from baselines.exact import exact_shapley
+
+
+class Twice:
+    def __init__(self, problem):
+        self.problem = problem
+
+    def explain(self, x):
+        return Explanation(2 * exact_shapley(self.problem.game(x)).values, method="twice")
+
+
+def explainer(problem):
+    return Twice(problem)
+"""
+
+
+def test_a_users_own_file_joins_the_leaderboard(tmp_path) -> None:
+    (tmp_path / "mine.py").write_text(GUEST)
+    contender = contender_from(f"{tmp_path / 'mine.py'}:explainer")
+    problem = box()
+    truth = ground_truth(problem)
+    row = leaderboard([evaluate(contender, problem, truth)]).iloc[0]
+    assert row.method == "twice"
+    assert row.relative_error == pytest.approx(1)
+    assert row.evals == 64
+    with pytest.raises(ValueError, match="no 'other'"):
+        contender_from(f"{tmp_path / 'mine.py'}:other")
+    with pytest.raises(FileNotFoundError, match=r"yours\.py"):
+        contender_from(f"{tmp_path / 'yours.py'}:explainer")
+    with pytest.raises(ValueError, match="contender 'magic' is unknown"):
+        contender_from("magic")
+    assert contender_from("baselines.exact:exact_shapley") is exact_shapley
+
+
+def test_curves_are_drawn_under_every_absence_a_problem_has() -> None:
+    problem = box()
+    background = torch.randn(20, 6, generator=torch.Generator().manual_seed(2)).double()
+    known = dataclasses.replace(problem, background=background, content_hash="")
+    assert set(removal_games(problem)) == {"own"}
+    games = removal_games(known)
+    assert set(games) == {"own", "baseline", "marginal", "conditional"}
+    table = leaderboard(
+        [
+            evaluate(sampled("exact_shapley"), known, None, name="best", games=games),
+            evaluate(Planted(known, lambda v: -v), known, None, name="worst", games=games),
+        ]
+    ).set_index("method")
+    for name in games:
+        assert table.loc["best", f"deletion_{name}"] < table.loc["worst", f"deletion_{name}"]
+        assert table.loc["best", f"insertion_{name}"] > table.loc["worst", f"insertion_{name}"]
+    assert (table.imputer_rank_tau == 1).all()
+
+
+def test_an_order_that_the_imputer_decides_has_a_low_tau() -> None:
+    def rows(*scores: tuple[float, float]) -> list[dict[str, float]]:
+        return [{"deletion_own": a, "deletion_marginal": b} for a, b in scores]
+
+    assert imputer_rank_tau(rows((1, 1), (2, 2), (3, 3))) == 1
+    assert imputer_rank_tau(rows((1, 3), (2, 2), (3, 1))) == -1
+    assert np.isnan(imputer_rank_tau(rows((1, 3))))
 
 
 def test_public_functions_stay_functions_whatever_is_imported() -> None:

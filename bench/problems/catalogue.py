@@ -42,7 +42,8 @@ def named_problem(name: str, *, b: int = 32) -> Problem:
     """A problem by name.
 
     Args:
-        name: One of `problem_names()`; `<table>/<model>` stands for its baseline imputer. An
+        name: One of `problem_names()`; `<table>/<model>` stands for its baseline
+            imputer, `<table>` for boosted trees. An
             ending such as `@3` is the seed of split, model and choice of rows, 0 without it.
         b: Explicands, taken from the test rows.
 
@@ -62,8 +63,7 @@ def named_problem(name: str, *, b: int = 32) -> Problem:
         made = SYNTHETIC[plain](b=b, seed=seed)
         return dataclasses.replace(made, name=name, content_hash="")
     words = plain.split("/") if not ending or ending.isdigit() else []
-    if len(words) == 2:
-        words = [*words, "baseline"]
+    words += ["boosted", "baseline"][len(words) - 1 :] if words else []
     if len(words) == 3 and words[0] in TABLES and words[1] in MODELS and words[2] in IMPUTERS:
         return _tabular(words[0], words[1], words[2], b, seed)
     raise ValueError(

@@ -264,7 +264,7 @@ class FactoredGame:
         check_floating("weights", matrix, "combine")
         return type(self)(
             self.terms,
-            self.term_values @ matrix,
+            self.term_values @ matrix.to(self.term_values.dtype),
             self.constant @ matrix,
             products=[
                 Products(part.weights @ matrix.to(part.weights.dtype), part.factors)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harsanyi.columns import Unknown, encode_frame, learn_columns
 from harsanyi.fitting import Schedule
-from harsanyi.measures import measure
+from harsanyi.measures import measure, out_of_bag
 from harsanyi.net import HarsanyiNet
 from harsanyi.rows import (
     as_frame,
@@ -237,7 +237,10 @@ class _HarsanyiEstimator(BaseEstimator):
         self.net_ = self._grow(table.rows(train), table.rows(validation), key)
         self.net_.config.outputs = outputs
         self._adopt_baseline()
-        self.measures_ = measure(self.net_, table.rows(validation), key=key)
+        # a net grown in bags has seen the validation rows, so its scores are those out of bag
+        order = torch.cat([torch.as_tensor(train), torch.as_tensor(validation)])
+        measures = measure(self.net_, table.rows(validation), key=key)
+        self.measures_ = measures | out_of_bag(self.net_, table.rows(order))
 
     def _grow(self, train: Table, validation: Table, key: int) -> HarsanyiNet:
         schedule = Schedule(

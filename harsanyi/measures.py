@@ -48,6 +48,25 @@ def measure(net: HarsanyiNet, table: Table, *, draws: int = 20, key: int = 0) ->
     }
 
 
+@torch.no_grad()
+def out_of_bag(net: HarsanyiNet, table: Table) -> dict[str, Any]:
+    """Scores by bags that never saw the row, for a net that was grown in bags.
+
+    Args:
+        net: The net, its `out_of_bag` outputs of whole rows and of rows with players kept with
+            probability 1/2.
+        table: The rows they are of.
+
+    Returns:
+        `rows`, `score` and `masked_score`; nothing for a net that was grown without bags.
+    """
+    held = getattr(net, "out_of_bag", None)
+    if held is None:
+        return {}
+    scores = [_score(z, table.y, table.weight, table.problem_type) for z in held]
+    return {"rows": len(table), "score": scores[0], "masked_score": scores[1]}
+
+
 def _score(outputs: Tensor, y: Tensor, weight: Tensor, problem_type: str) -> float:
     weight = weight / weight.sum()
     if problem_type == "classification":

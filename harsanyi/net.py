@@ -287,15 +287,24 @@ class HarsanyiNet(nn.Module):
             x: Raw rows `(b, n)`.
             present: Players of the game; None means everybody.
         """
-        step = min(64, self.max_rows)
-        mask = None if present is None else present.expand(x.shape)
-        pieces = [
-            self.dividends(
-                x[i : i + step], None if mask is None else mask[i : i + step]
-            ).term_spectrum()
-            for i in range(0, max(1, len(x)), step)
-        ]
-        return torch.cat(pieces)
+        from harsanyi.spectrum import shares, term_mass
+
+        self._check(x, present)
+        there = self.presence(x, present)
+        mass = self.bias.new_zeros(*x.shape, self.bias.shape[0])
+        for weight, part in zip(self.mixture, self.parts, strict=True):
+            step = min(64, self.max_rows)
+            tiles = zip(x.split(step), there.split(step), strict=True) if len(x) else ()
+            pieces = (
+                part.term_mass(x, there)  # pyright: ignore[reportCallIssue]
+                if hasattr(part, "term_mass")
+                else torch.cat(
+                    [mass[:0], *(term_mass(part.terms(*tile)) for tile in tiles)]  # pyright: ignore[reportCallIssue]
+                )
+            )
+            mass = mass + weight.abs() * pieces
+        share = shares(mass)
+        return share.expand(-1, -1, self.n_outputs) if self.gauge == "binary" else share
 
     def interactions(self, x: Tensor, index: str = "k-SII", order: int = 2) -> "Interactions":
         """Interactions of raw rows `(b, n)` under an index, up to an order, exactly."""

@@ -145,7 +145,8 @@ def _compose(folds: Folds, grown: list[Grown], dtype: torch.dtype) -> HarsanyiNe
             (w * part.bias for w, part in kept), torch.zeros(table.n_outputs).double()
         )
     net.set_baseline(table.baseline)
-    net.out_of_bag = _blend(kept)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    held = tuple(net._outputs(z) for z in _blend(kept))
+    net.out_of_bag = held  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     return net.to(dtype).eval()
 
 

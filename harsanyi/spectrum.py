@@ -21,11 +21,16 @@ def order_spectrum(dividends: "Dividends") -> Tensor:
     sets, values = dividends.coalitions, dividends.values.abs()
     b, _, k = values.shape
     mass = values.new_zeros(b, dividends.n_players, k)
-    return _shares(mass.index_add(1, sets.sum(1) - 1, values))
+    return shares(mass.index_add(1, sets.sum(1) - 1, values))
 
 
 def term_spectrum(dividends: "Dividends") -> Tensor:
     """Share of each order before likes are added up; see `Dividends.term_spectrum`."""
+    return shares(term_mass(dividends))
+
+
+def term_mass(dividends: "Dividends") -> Tensor:
+    """Sum of the absolute dividends of all terms by order, `(b, n, k)` with order s at s - 1."""
     values = dividends.term_values.abs()
     b, _, k = values.shape
     n = dividends.n_players
@@ -34,7 +39,7 @@ def term_spectrum(dividends: "Dividends") -> Tensor:
         mass = mass + part.term_spectrum(n)
     for part in dividends.products:
         mass = mass + _product_mass(part)
-    return _shares(mass)
+    return mass
 
 
 def _product_mass(part: Products) -> Tensor:
@@ -52,6 +57,7 @@ def _product_mass(part: Products) -> Tensor:
     return einsum(polynomial[..., 1:], part.weights.abs(), "b r n, r k -> b n k")
 
 
-def _shares(mass: Tensor) -> Tensor:
+def shares(mass: Tensor) -> Tensor:
+    """Mass `(b, n, k)` by order as shares of its sum; 0 where there is none."""
     total = mass.sum(1, keepdim=True)
     return torch.where(total > 0, mass / total.clamp(min=torch.finfo(mass.dtype).tiny), 0.0)

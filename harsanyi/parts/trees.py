@@ -204,6 +204,46 @@ class TreePart(nn.Module):
             out.append(self._read(phi))
         return torch.cat(out) if out else x.new_zeros(0, self.n_players, self.n_outputs)
 
+    def term_mass(self, x: Tensor, present: Tensor) -> Tensor:
+        """Sum of the absolute dividends of all leaves by order.
+
+        A leaf that asks for a players and against c has C(c, j) dividends of order a + j.
+
+        Args:
+            x: Raw rows `(b, n)`, float64.
+            present: Players of the game, bool `(b, n)`.
+
+        Returns:
+            `(b, n, k)`, order s at s - 1.
+        """
+        orders = self.depth + 1
+        size = 2**self.depth
+        counts = torch.tensor([i.bit_count() for i in range(size)], device=x.device)
+        ways = torch.tensor(
+            [[math.comb(c, j) for j in range(orders)] for c in range(orders)],
+            dtype=torch.float64,
+            device=x.device,
+        )
+        out = []
+        for rows in self._chunks(len(x), fork=4):
+            b = len(x[rows])
+            row, leaf, state = self._walk(x[rows], present[rows])
+            value = _pick(self.values.flatten(), leaf).to(self._sum_dtype()).abs()
+            asked = counts[(state & (size - 1)).long()]
+            barred = counts[(state >> self.depth).long()]
+            margin = leaf // (self.n_trees << self.depth)
+            cell = (row * self.n_margins + margin).long() * (2 * orders) + asked
+            mass = value.new_zeros(b * self.n_margins * 2 * orders)
+            for j in range(orders):
+                mass.index_add_(0, cell + j, value * ways[barred, j])
+            mass = mass.reshape(b, self.n_margins, 2 * orders)[..., 1:orders].transpose(1, 2)
+            mass = torch.einsum("bsg,gk->bsk", mass, self.readout.abs().to(mass.dtype))
+            full = mass.new_zeros(b, self.n_players, self.n_outputs)
+            kept = min(self.depth, self.n_players)
+            full[:, :kept] = mass[:, :kept]
+            out.append(full.to(self.values.dtype))
+        return torch.cat(out) if out else x.new_zeros(0, self.n_players, self.n_outputs)
+
     def terms(self, x: Tensor, present: Tensor) -> Dividends:
         """The game below `(x, present)` as boxes.
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
 
 TILE = 2**20  # numbers held at once in one intermediate
+MASS_TILE = 2**17
 ELLIPSES = (1.5, 2.0, 3.0, 5.0, 9.0, 15.0, 30.0, 60.0)
 
 
@@ -114,6 +115,24 @@ class WavePart(nn.Module):
         return (
             torch.cat(parts) if len(x) else self.phases.new_zeros(0, *x.shape[1:], self.n_outputs)
         )
+
+    def term_mass(self, x: Tensor, present: Tensor) -> Tensor:
+        """Sum of the absolute dividends of all waves by order, their moduli counted, `(b, n, k)`.
+
+        They are the elementary symmetric polynomials of the distances |e^(ia) - 1|.
+        """
+        n, units = self.n_players, len(self.phases)
+        weights = self.weights.detach().abs()
+        step = max(1, MASS_TILE // (units * (n + 1)))
+        out = [self.phases.new_zeros(0, n, self.n_outputs)]
+        for rows, mask in zip(x.split(step), present.split(step), strict=True):
+            sizes = 2 * (self._turns(rows, mask).detach() / 2).sin().abs()  # (b, n, r)
+            polynomial = sizes.new_zeros(n + 1, len(rows), units)
+            polynomial[0] = 1
+            for player in range(n):
+                polynomial[1 : player + 2] += polynomial[: player + 1] * sizes[:, player]
+            out.append(einsum(polynomial[1:], weights, "n b r, r k -> b n k"))
+        return torch.cat(out)
 
     def terms(self, x: Tensor, present: Tensor) -> Dividends:
         """The part as product games with complex factors."""

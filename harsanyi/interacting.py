@@ -61,7 +61,7 @@ def interactions(dividends: "Dividends", index: str, order: int, max_subsets: in
         listed = torch.cat([sums[0] for sums in found[s]])
         dtype = found[s][0][1].dtype
         given = torch.cat([sums[1].to(dtype) for sums in found[s]], 1)
-        once, total = merged(listed, given)
+        once, total = merged(listed, given, s)
         sets.append(once)
         values.append(total)
         refuse_beyond(sum(len(some) for some in sets), s, max_subsets)

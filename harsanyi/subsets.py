@@ -31,17 +31,25 @@ def distinct(coalitions: Tensor) -> tuple[Tensor, Tensor]:
     return (keys[:, None] >> bits) & 1 == 1, where
 
 
-def merged(coalitions: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def merged(coalitions: Tensor, values: Tensor, size: int | None = None) -> tuple[Tensor, Tensor]:
     """Coalitions once each, with the sum of what was given for them.
 
     Args:
         coalitions: Bool `(u, n)`.
         values: `(b, u, k)`.
+        size: Members of every coalition where all have as many, which is faster for many players.
 
     Returns:
         Bool `(q, n)` and `(b, q, k)`.
     """
-    found, where = distinct(coalitions)
+    n = coalitions.shape[1]
+    if size and len(coalitions) and n**size < 2**62:
+        members = coalitions.nonzero()[:, 1].reshape(-1, size)
+        places = n ** torch.arange(size - 1, -1, -1, device=members.device)
+        keys, where = torch.unique((members * places).sum(1), return_inverse=True)
+        found = masks(keys[:, None] // places % n, n)
+    else:
+        found, where = distinct(coalitions)
     sums = values.new_zeros(values.shape[0], found.shape[0], values.shape[2])
     return found, sums.index_add(1, where, values)
 
@@ -112,16 +120,22 @@ def contained_sums(values: Tensor, coalitions: Tensor, subsets: Tensor) -> Tenso
     Args:
         values: `(b, u, k)`.
         coalitions: Bool `(u, n)`.
-        subsets: Bool `(p, n)`, none empty.
+        subsets: Bool `(p, n)`, all of one size, at least 1.
 
     Returns:
         `(b, p, k)`.
     """
     b, _, k = values.shape
+    if len(subsets) == 0:
+        return values.new_zeros(b, 0, k)
     rows = rearrange(values, "b u k -> (b k) u")
-    missing = (~coalitions).to(values.dtype)  # (u, n)
-    answers = [values.new_zeros(b * k, 0)]
+    holders = coalitions.T.contiguous()  # (n, u): the coalitions each player is in
+    size = int(subsets[:1].sum())
+    answers = []
     for tile in subsets.split(max(1, _TILE // max(1, coalitions.shape[0]))):
-        inside = (missing @ tile.to(values.dtype).T) == 0  # (u, p)
-        answers.append(rows @ inside.to(values.dtype))
+        members = tile.nonzero()[:, 1].reshape(len(tile), size)
+        around = holders[members[:, 0]]  # (p, u)
+        for slot in range(1, size):
+            around &= holders[members[:, slot]]
+        answers.append(rows @ around.T.to(values.dtype))
     return rearrange(torch.cat(answers, 1), "(b k) p -> b p k", b=b, k=k)

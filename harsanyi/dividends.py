@@ -208,15 +208,15 @@ class Dividends(FactoredGame):
     ) -> SufficientSet:
         """The fewest players that alone keep an output where all of them put it.
 
-        Searched size by size over the players that matter; when that would take more than
-        `budget` coalitions, greedily, and the answer says so. No model is called.
+        Found greedily among the players that matter; then all smaller sets are looked at, unless
+        they are more than `budget`, and the answer says which. No model is called.
 
         Args:
             row: Position of the explicand.
             output: Name or position of the output; use `margin` first to keep a decision.
             share: Share of v(all) - v(none) to keep.
             threshold: In place of a share: stay on this value's side, as v(all) does.
-            budget: Most coalitions to value in the search by size.
+            budget: Most smaller coalitions to look at.
 
         Returns:
             The set, its value, the goal, and whether it is certainly the smallest.

@@ -13,6 +13,10 @@ from torch import Tensor
 
 Method = Literal["herding", "kmeans", "iid", "compresspp"]
 
+_REACH = 3.0
+"""Standardised features end here: beyond it a heavy tail would be far from everything, and herding
+would spend rows on outliers that hardly move an average."""
+
 _DIRECT = 16_384
 """Rows up to which herding looks at every row; more are thinned block by block first."""
 _BLOCK, _KEPT = 2048, 128
@@ -54,7 +58,7 @@ def compress(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Rows that stand for all rows of a background.
 
-    Columns are standardised; the kernel is `exp(-|x - y|^2 / h)` with `h` the median squared
+    Columns are standardised and cut off at 3 deviations; the kernel is `exp(-|x - y|^2 / h)` with `h` the median squared
     distance. "herding" picks rows greedily for the least MMD, then swaps each once; beyond 16,384
     rows it herds the survivors of blocks. "kmeans" takes the row nearest to each centre,
     "compresspp" is Compress++ with oversampling 4, "iid" draws without replacement.
@@ -83,7 +87,7 @@ def compress(
     Source: Baniecki et al. (2025), Compress Then Explain; herding, Chen et al. (2010); Compress++,
         Shetty et al. (2022).
     """
-    points = standardised(X)
+    points = standardised(X).clamp(-_REACH, _REACH)
     if not 1 <= size <= len(points):
         raise ValueError(f"size={size} is not between 1 and the {len(points)} rows of X.")
     draw = own_generator(generator)
@@ -178,7 +182,8 @@ def mmd(
     if background.shape[1] != rows.shape[1]:
         raise ValueError(f"Y has {rows.shape[1]} features, X has {background.shape[1]}.")
     mean, scale = _moments(background)
-    background, rows = (background - mean) / scale, (rows - mean) / scale
+    background = ((background - mean) / scale).clamp(-_REACH, _REACH)
+    rows = ((rows - mean) / scale).clamp(-_REACH, _REACH)
     h = median_bandwidth(background, own_generator(None)) if bandwidth is None else bandwidth
     if weights is None:
         weights = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)

@@ -170,12 +170,8 @@ class GatedPart(nn.Module):
         return self._read(vectors)
 
     def _read(self, vectors: list[Tensor]) -> Tensor:
-        pairs = zip(vectors, self.readouts, strict=True)
-        return (
-            torch.stack([_dividends(z, readout).sum(0) for z, readout in pairs])
-            .sum(0)
-            .to(vectors[0].dtype)
-        )
+        pairs = _alike(vectors, list(self.readouts))
+        return reduce(add, [_dividends(z, w).sum(0) for z, w in pairs]).to(vectors[0].dtype)
 
     def shapley(self, x: Tensor, present: Tensor) -> Tensor:
         """Shapley values `(b, n, k)` of all outputs, as matrix products."""
@@ -193,7 +189,7 @@ class GatedPart(nn.Module):
         """
         vectors, fields = self.units(x, present)
         values, shapley, bases = [], [], []
-        for z, field, readout in zip(vectors, fields, self.readouts, strict=True):
+        for z, readout, field in _alike(vectors, list(self.readouts), fields):
             dividends = _dividends(z, readout)
             values.append(dividends.sum(0))
             shapley.append(share(dividends, field))
@@ -243,6 +239,13 @@ def share(dividends: Tensor, fields: Tensor) -> Tensor:
             unit.contiguous(), flat, starts, mode="sum", per_sample_weights=shares.T[owner, unit]
         )
     return rearrange(phi, "n (b k) -> n b k", b=b, k=k)
+
+
+def _alike(vectors: list[Tensor], *others: list[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Blocks of equal channels as one, since few large products beat many small ones."""
+    if len({z.shape[-1] for z in vectors}) > 1 or len(vectors) == 1:
+        return list(zip(vectors, *others, strict=True))
+    return [tuple(torch.cat(list(tensors)) for tensors in (vectors, *others))]
 
 
 def _dividends(z: Tensor, readout: Tensor) -> Tensor:

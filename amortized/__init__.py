@@ -7,6 +7,7 @@ from typing import Any
 # package costs no more than torch and einops.
 _HOME: dict[str, str] = {
     "LEX": "lex.lex",
+    "LEXForTables": "lex.frames",
     "VAEACImputer": "vaeac",
 }
 

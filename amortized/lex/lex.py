@@ -160,7 +160,7 @@ class LEX(nn.Module):
         """A LEX of multilayer perceptrons for rows of numbers.
 
         Args:
-            n_features: Features `n`, each a player.
+            n_features: Features, each a player unless `groups` says otherwise.
             n_classes: Number of classes; None for regression.
             imputer: Fills in what is not selected.
             target_rate: Share of players to select.
@@ -179,8 +179,10 @@ class LEX(nn.Module):
         """
         n_outputs = 1 if n_classes is None else n_classes
         surrogate = settings.get("regime") == "surrogate"
+        groups = settings.get("groups")
+        n_players = n_features if groups is None else int(groups.max()) + 1
         with _seeded(random_state):
-            chosen = selectors.MLPSelector(n_features, width=width, depth=depth)
+            chosen = selectors.MLPSelector(n_features, n_players, width, depth)
             members = [
                 predictors.MLPPredictor(n_features, n_outputs, width, depth, surrogate)
                 for _ in range(folds)

@@ -160,7 +160,7 @@ def evaluate(
         per_run = [removal_scores(one, factory(problem.x), seed=seed) for one in runs]
         for metric in per_run[0]:
             scores[f"{metric}_{label}"] = np.stack([one[metric] for one in per_run])
-    own = problem.explains == "own" and explainer is problem.model
+    own = _is_own(explainer, problem, first, ledgers[0])
     if own:  # its pass through its parts is no forward call that a hook would see
         ledgers = [dataclasses.replace(one, passes=max(one.passes, len(first))) for one in ledgers]
     return Evaluation(
@@ -257,6 +257,18 @@ def _timed(
             "return a baselines.Explanation."
         )
     return answer, ledger, clock
+
+
+def _is_own(explainer: Any, problem: Problem, answer: Explanation, ledger: Ledger) -> bool:  # noqa: ANN401
+    """Whether the contender is the model behind the game and explains it from within.
+
+    That is the model of an own problem; or a network whose answer is exact though it asked
+    nothing, which only a model that is exact by construction can give.
+    """
+    if problem.explains == "own" and explainer is problem.model:
+        return True
+    within = answer.exact and ledger.coalitions == 0
+    return within and isinstance(getattr(explainer, "net_", explainer), torch.nn.Module)
 
 
 def _cost(

@@ -25,6 +25,10 @@ EFFICIENT = ("shapley", "owen")
 """Estimands whose values sum to v(all) - v(none) by definition."""
 
 
+SAME_END = 1e-4
+"""Relative difference up to which the ends of two games are the same but for rounding."""
+
+
 class NotComparable(ValueError):
     """Two explanations do not stand for the same numbers, so no distance between them is one."""
 
@@ -38,14 +42,16 @@ def check_comparable(explanation: Explanation, truth: Explanation) -> None:
 
     Raises:
         NotComparable: If estimand, game, shape, players or padding differ, or if a sampled truth
-            has no standard errors; the message names the metrics that fit.
+            has no standard errors; the message names the metrics that fit. Games of different
+            names are taken for one where v(none) and v(all) agree for every explicand.
     """
     if explanation.estimand != truth.estimand:
         raise NotComparable(
             f"explanation by {explanation.method!r} has estimand {explanation.estimand!r}, the "
             f"truth has {truth.estimand!r}: their difference is no error. {_fitting(explanation)}"
         )
-    if explanation.game and truth.game and explanation.game != truth.game:
+    named = explanation.game and truth.game and explanation.game != truth.game
+    if named and not _same_ends(explanation, truth):
         raise NotComparable(
             f"explanation by {explanation.method!r} is of the game {explanation.game!r}, the "
             f"truth is of {truth.game!r}: judge a model against truth of its own game "
@@ -337,6 +343,20 @@ def real_players(explanation: Explanation) -> np.ndarray:
     if explanation.player_mask is None:
         return np.ones(explanation.shape[:2], dtype=bool)
     return explanation.player_mask.detach().cpu().numpy()
+
+
+def _same_ends(explanation: Explanation, truth: Explanation) -> bool:
+    """Whether two explanations state the same v(none) and v(all), whatever they call their game."""
+    bases = explanation.base_values, truth.base_values
+    if explanation.values.shape != truth.values.shape or explanation.estimand not in EFFICIENT:
+        return False
+    if bases[0] is None or bases[1] is None:
+        return False
+    ends = [
+        np.stack([_array(base), _array(base) + _array(side.values).sum(1)])
+        for base, side in zip(bases, (explanation, truth), strict=True)
+    ]
+    return bool(np.allclose(ends[0], ends[1], rtol=SAME_END, atol=SAME_END))
 
 
 def _array(values: Any) -> np.ndarray:  # noqa: ANN401 - a tensor of any device, or an array

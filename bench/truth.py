@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,8 +47,12 @@ def ground_truth(
     """
     if problem.known is not None:
         return problem.known(problem.x)
-    if problem.game(take(problem.x, [0])).n_players <= exact_up_to and not _is_ragged(problem):
-        return exact_shapley(problem.game())  # all explicands at once
+    whole = problem.game()
+    ragged = getattr(whole, "player_mask", None) is not None
+    if whole.n_players <= exact_up_to and not ragged:
+        return exact_shapley(whole)  # all explicands at once
+    if problem.is_whole:
+        return _sampled(problem, whole, 0, budget, seed)
     from tqdm import tqdm
 
     rows = tqdm(range(len(problem)), desc=f"truth of {problem.name}", disable=not progress)
@@ -78,15 +83,28 @@ def row_truth(
 
     Returns:
         Values `(1, n, k)`: known, enumerated, or sampled as `ground_truth` says.
-    """
-    from baselines.sampling import permutation_shapley
 
+    Raises:
+        ValueError: If the budget does not buy standard errors, or the problem's factory does not
+            play the explicand it is given.
+    """
     x = take(problem.x, [row])
     if problem.known is not None:
         return problem.known(x)
     game = problem.game(x)
+    if game.n_explicands != 1:
+        raise ValueError(
+            f"game_factory of problem {problem.name!r} made the game of {game.n_explicands} "
+            "explicands when given one; it must play the explicands it is given."
+        )
     if game.n_players <= exact_up_to:
         return exact_shapley(game)
+    return _sampled(problem, game, row, budget, seed)
+
+
+def _sampled(problem: Problem, game: Any, row: int, budget: int, seed: int) -> Explanation:  # noqa: ANN401
+    from baselines.sampling import permutation_shapley
+
     halves = [
         permutation_shapley(
             game,
@@ -247,10 +265,6 @@ def _as_sampled(one: Explanation) -> Explanation:
             "zero_spread": torch.zeros_like(one.values, dtype=torch.bool),
         },
     )
-
-
-def _is_ragged(problem: Problem) -> bool:
-    return getattr(problem.game(), "player_mask", None) is not None
 
 
 def _padded(tensor: Tensor, n: int, axis: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import bench
 from baselines.exact import exact_shapley
 from baselines.explanation import Explanation
-from baselines.game import MaskedGame
+from baselines.game import MaskedGame, PresenceGame
 from baselines.imputers import BaselineImputer, MarginalImputer
 from bench import evaluate, ground_truth, leaderboard, own_problem, paired_difference, sampled
 from bench.contenders import contender_from, contender_table
@@ -260,7 +260,17 @@ class Additive(torch.nn.Module):
             game="additive net with presence flags",
             method="Additive",
             exact=True,
+            base_values=torch.zeros(len(x), 2).double(),
         )
+
+
+def test_a_model_that_explains_itself_is_own_on_a_problem_made_by_hand() -> None:
+    model = Additive()
+    rows = torch.randn(9, 3, generator=torch.Generator()).double()
+    problem = Problem("by hand", rows, None, lambda x: PresenceGame(model, x))
+    row = leaderboard([evaluate(model, problem, ground_truth(problem))]).iloc[0]
+    assert (row.explains, row.evals) == ("own", 1)
+    assert row.mse < 1e-24
 
 
 @pytest.mark.parametrize(("lie", "error"), [(1.0, 0.0), (1.1, 1e-3)])

@@ -143,6 +143,17 @@ def test_metrics_refuse_what_does_not_compare(metric, change, says) -> None:
         metric(dataclasses.replace(truth, **change), truth)
 
 
+def test_one_game_under_two_names_is_compared_and_two_games_are_not() -> None:
+    values = exact_values(np.random.default_rng(6))
+    base = torch.zeros(B, K, dtype=torch.float64)
+    truth = as_explanation(values, exact=True, game="net with baseline imputer", base_values=base)
+    ours = dataclasses.replace(truth, values=truth.values.flip(1), game="its own words")
+    assert metrics.squared_error(ours, truth).min() > 0
+    for change in ({"base_values": base + 0.1}, {"values": 1.1 * truth.values}):
+        with pytest.raises(NotComparable, match="its own words"):
+            metrics.squared_error(dataclasses.replace(ours, **change), truth)
+
+
 def test_a_refusal_names_the_metrics_that_fit() -> None:
     truth = as_explanation(exact_values(np.random.default_rng(6)), exact=True)
     selection = dataclasses.replace(truth, estimand="selection")

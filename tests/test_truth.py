@@ -95,6 +95,19 @@ def test_a_row_does_not_depend_on_the_rows_around_it() -> None:
     assert torch.equal(whole.values[2:3], alone.values)
 
 
+def test_a_factory_of_one_whole_game_is_sampled_whole() -> None:
+    known = airport(24, b=4)
+    problem = Problem("whole", known.x, None, known.game, scale="value")
+    whole = dataclasses.replace(problem, game_factory=lambda: known.game())
+    found, exact = ground_truth(whole, budget=4000), ground_truth(known)
+    z = ((found.values - exact.values) / found.std_errors)[~found.diagnostics["zero_spread"]]
+    assert found.shape == (4, 24, 1)
+    assert z.abs().max() < 5
+    stubborn = dataclasses.replace(problem, game_factory=lambda x: known.game())
+    with pytest.raises(ValueError, match="4 explicands when given one"):
+        ground_truth(stubborn, budget=4000)
+
+
 def test_too_small_a_budget_is_refused() -> None:
     problem = unknown(airport(24, b=1))
     with pytest.raises(ValueError, match="larger budget"):

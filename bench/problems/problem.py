@@ -91,7 +91,7 @@ class Problem:
         Returns:
             A `Game` whose calls are also written to the ledger that is open, if one is.
         """
-        if not inspect.signature(self.game_factory).parameters:
+        if self.is_whole:
             if x is not None and x is not self.x:
                 raise ValueError(
                     f"game_factory of problem {self.name!r} takes no explicands, so only the "
@@ -99,6 +99,11 @@ class Problem:
                 )
             return MeteredGame(self.game_factory())
         return MeteredGame(self.game_factory(self.x if x is None else x))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the factory takes no explicands and makes the game of all of them."""
+        return not inspect.signature(self.game_factory).parameters
 
     def select(self, rows: slice | Sequence[int]) -> "Problem":
         """The same problem on some of its explicands, under a hash of its own.
@@ -114,8 +119,7 @@ class Problem:
         )
 
     def _hash(self) -> str:
-        whole = not inspect.signature(self.game_factory).parameters
-        game = self.game(None if whole else take(self.x, slice(0, 1)))
+        game = self.game(None if self.is_whole else take(self.x, slice(0, 1)))
         words = (self.name, self.scale, self.task, self.explains, game.description)
         rows = [_content(part) for part in (self.x, self.y, self.background)]
         players = None if self.players is None else list(map(str, self.players))

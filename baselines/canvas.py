@@ -129,7 +129,7 @@ def finish_rows(ax: "Axes", labels: Sequence[str], reach: Sequence[float]) -> No
     ax.set_yticklabels(labels, parse_math=False)
     ax.set_ylim(len(labels) - 0.4, -0.6)
     low, high = min(reach), max(reach)
-    room = 0.14 * ((high - low) or 1.0)
+    room = 0.17 * ((high - low) or 1.0)
     ax.set_xlim(low - room, high + room)
     ax.grid(axis="x", color=GRID, linewidth=0.6, zorder=0)
 
@@ -144,5 +144,6 @@ def clean(name: object, width: int = 32) -> str:
 
 
 def number(value: float) -> str:
-    """Four significant digits and a proper minus sign."""
-    return f"{value:.4g}".replace("-", MINUS)
+    """A whole number as it is, else four significant digits; a proper minus sign."""
+    whole = value == round(value) and abs(value) < 1e7 if np.isfinite(value) else False
+    return (f"{value:.0f}" if whole else f"{value:.4g}").replace("-", MINUS)

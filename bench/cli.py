@@ -32,42 +32,53 @@ Seed = Annotated[int, typer.Option(help="Seed of split, model and sampling.")]
 Target = Annotated[str | None, typer.Option(help="Column to predict.")]
 Task = Annotated[str, typer.Option(help="auto, classification or regression.")]
 
-KINDS = ("tabular",)
+KINDS = ("tabular", "lex")
 """What `train` can train."""
 
 
 @app.command()
 def train(
     data: Annotated[
-        list[str], typer.Argument(metavar="[KIND] DATA", help="tabular (default), then a CSV.")
+        list[str],
+        typer.Argument(metavar="[KIND] DATA", help="tabular (default) or lex, then a CSV."),
     ],
     target: Target = None,
     out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("model"),
     task: Task = "auto",
     test_share: Annotated[float, typer.Option(help="Share of rows held out and scored.")] = 0.2,
+    rate: Annotated[float, typer.Option(help="lex: share of columns to select.")] = 0.2,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Train a model that explains itself on a CSV; an interrupted training continues."""
     with friendly(debug, as_json):
-        path = _kind_and_data(data)
+        kind, path = _kind_and_data(data)
         if target is None:
             raise ValueError(f"which column of {path} is to be predicted? Pass --target COLUMN.")
-        from bench.demo import clear_checkpoints, fit_model, own_prediction
+        from bench.demo import accept_unseen, clear_checkpoints, fit_model, own_prediction
         from bench.frames import read_frame, split_table, take_target
         from bench.rivals import score_model
 
         table = take_target(read_frame(path), target, task, name=str(path))
         rows, test = split_table(table, test_share, seed)
         out.mkdir(parents=True, exist_ok=True)
+        if kind == "lex":
+            from bench.lex_tables import train_lex
+
+            facts, words = train_lex(table, rows, test, out, rate, seed, progress=not as_json)
+            _answer(
+                facts, f"{words}\nnext: harsanyi explain {out} {path} --html page.html", as_json
+            )
+            return
         model, seconds = fit_model(table, rows, out, seed, {}, None if as_json else _console())
         model.save_pretrained(out)
+        notes = "; ".join(filter(None, [table.notes, accept_unseen(model, table, rows, test)]))
         score = score_model("HarsanyiNet", own_prediction(model), table, test, seconds, seed)
         clear_checkpoints(out)
         words = (
             f"{table.task}, {len(rows):,} rows, {table.X.shape[1]} columns"
-            + (f" ({table.notes})" if table.notes else "")
+            + (f" ({notes})" if notes else "")
             + f"\n{score.metric} {score.score:.4f} on {len(test):,} held-out rows "
             f"(95 % interval {score.score_lo:.4f} to {score.score_hi:.4f}); "
             f"{score.masked_score:.4f} with a random half of the players absent"
@@ -83,7 +94,7 @@ def train(
                 "half_masked": score.masked_score,
                 "seconds": seconds,
                 "players": list(map(str, table.X.columns)),
-                "notes": table.notes,
+                "notes": notes,
             },
             words,
             as_json,
@@ -158,7 +169,8 @@ def bench(
     ] = None,
     target: Target = None,
     suite: Annotated[
-        str | None, typer.Option(help="A suite in place of a CSV: tabular. Resumable.")
+        str | None,
+        typer.Option(help="A suite in place of a CSV: tabular or selection. Resumable."),
     ] = None,
     problem: Annotated[
         str | None, typer.Option(help="A named problem in place of a CSV, such as adult/mlp.")
@@ -303,6 +315,28 @@ def truth_check(folder: Folder, as_json: Json = False, debug: Debug = False) -> 
         raise typer.Exit(CHECK_FAILED)
 
 
+@truth_app.command("refine")
+def truth_refine(
+    folder: Folder,
+    tolerance: Annotated[
+        float, typer.Option(help="Half-width over root mean square value: 0.01 gold, 0.03 silver.")
+    ] = 0.03,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Plan a second pass over the rows of a checked truth that are not sharp enough."""
+    with friendly(debug, as_json):
+        from bench.truth_jobs import plan_second_pass
+
+        plan = plan_second_pass(folder, tolerance=tolerance)
+        words = "every row is sharp enough"
+        facts: dict[str, Any] = {"folder": str(folder), "rows": []}
+        if plan is not None:
+            facts = {"folder": str(plan.folder), "rows": plan.config["rows"]}
+            words = f"{plan.n_items} rows to do again\nnext: harsanyi truth run {plan.folder}"
+        _answer(facts, words, as_json)
+
+
 @truth_app.command("verify")
 def truth_verify(
     folder: Folder,
@@ -321,7 +355,7 @@ def truth_verify(
 
 
 def load_model(folder: Path) -> Any:  # noqa: ANN401 - either estimator
-    """The estimator that a folder holds, classifier or regressor.
+    """The estimator that a folder holds: classifier, regressor or LEX.
 
     Args:
         folder: From `harsanyi train` or `save_pretrained`.
@@ -338,6 +372,10 @@ def load_model(folder: Path) -> Any:  # noqa: ANN401 - either estimator
             f"no model in {folder} (no config.json); harsanyi train DATA --target COLUMN --out "
             f"{folder} makes one."
         )
+    if (folder / "columns.json").is_file():
+        from amortized.lex.frames import LEXForTables
+
+        return LEXForTables.from_pretrained(folder)
     try:
         said = json.loads(config.read_text(encoding="utf-8"))
         kind = said["estimator"]["kind"]
@@ -351,7 +389,7 @@ def load_model(folder: Path) -> Any:  # noqa: ANN401 - either estimator
     return kinds[kind].from_pretrained(folder)
 
 
-def _kind_and_data(words: list[str]) -> Path:
+def _kind_and_data(words: list[str]) -> tuple[str, Path]:
     if len(words) == 1:
         kind, data = "tabular", words[0]
         if data in KINDS and not Path(data).exists():
@@ -362,7 +400,7 @@ def _kind_and_data(words: list[str]) -> Path:
         raise ValueError(f"{len(words)} arguments; pass at most a kind and a file.")
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r} cannot be trained here; available: {', '.join(KINDS)}.")
-    return Path(data)
+    return kind, Path(data)
 
 
 def _planned_problem(folder: Path) -> Any:  # noqa: ANN401 - a Problem
@@ -370,7 +408,7 @@ def _planned_problem(folder: Path) -> Any:  # noqa: ANN401 - a Problem
     from bench.problems.catalogue import named_problem
 
     plan = shards.open_job(folder)
-    return named_problem(str(plan.config["problem"]), b=plan.n_items)
+    return named_problem(str(plan.config["problem"]), b=plan.config["explicands"])
 
 
 def _console(quiet: bool = False) -> Any:  # noqa: ANN401 - rich's Console

@@ -23,7 +23,7 @@ import numpy as np
 import typer
 
 from baselines.shards import atomic_write
-from bench.frames import UserTable, read_frame, split_table, take_target
+from bench.frames import UserTable, read_frame, split_table, take_target, unseen_cells
 from bench.provenance import provenance
 from bench.rivals import Score, fit_rivals, score_model, with_baseline
 
@@ -111,6 +111,9 @@ def run_demo(
     _say(console, "1/4 training HarsanyiNet")
     model, seconds = fit_model(table, train, folder, seed, settings or {}, console)
     model.save_pretrained(folder / "model")
+    unseen = accept_unseen(model, table, train, test)
+    if unseen:
+        _say(console, unseen)
     _say(console, "2/4 logistic regression, MLP and boosted trees on the same rows")
     scores = score_all(model, seconds, table, train, test, seed)
     accuracy = _frame([dataclasses.asdict(score) for score in scores])
@@ -186,6 +189,27 @@ def fit_model(
         X, table.y[train]
     )
     return model, time.perf_counter() - start
+
+
+def accept_unseen(model: Any, table: UserTable, train: np.ndarray, test: np.ndarray) -> str:  # noqa: ANN401
+    """Let a fitted model take rare words of the test rows for missing, and say how many there are.
+
+    A saved model refuses words it was not trained on unless told otherwise; a held-out score is
+    about all held-out rows.
+
+    Args:
+        model: Fitted estimator; its `unknown` becomes `"missing"`.
+        table: Rows and targets.
+        train: Row numbers it was trained on.
+        test: Row numbers it will be asked about.
+
+    Returns:
+        A sentence, or nothing when there are none.
+    """
+    model.unknown = "missing"
+    count = unseen_cells(table, train, test)
+    words = "test cells hold words that the training rows did not show; they count as missing"
+    return f"{count} {words}" if count else ""
 
 
 def clear_checkpoints(folder: Path) -> None:
@@ -276,7 +300,7 @@ def with_spectrum(
         rows: What was explained.
         most: Rows whose dividends are looked at.
     """
-    if "order_spectrum" in explanation.diagnostics:
+    if "order_spectrum" in explanation.diagnostics or not hasattr(model, "dividends"):
         return explanation
     dividends = model.dividends(rows.iloc[:most])
     try:
@@ -346,6 +370,8 @@ def telling_rows(
         rows: Rows that may be shown.
         y: Their targets, for the mistake; or None.
     """
+    if not hasattr(model, "dividends"):  # a selector has no scores to be sure or unsure by
+        return [(row, "") for row in range(min(3, len(rows)))]
     predicted = model.predict(rows)
     if hasattr(model, "classes_"):
         logits = np.sort(model.logits(rows), axis=1)

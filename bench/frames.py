@@ -168,6 +168,23 @@ def split_table(
     return np.sort(train), np.sort(test)
 
 
+def unseen_cells(table: UserTable, train: np.ndarray, test: np.ndarray) -> int:
+    """How many test cells hold a word that the training rows did not show.
+
+    Args:
+        table: From `take_target`.
+        train: Row numbers to train on.
+        test: Row numbers to test on.
+    """
+    count = 0
+    for column in table.X.columns:
+        cells: Any = table.X[column]
+        if cells.dtype.kind not in "iuf":
+            held = cells.iloc[test].dropna()
+            count += int((~held.isin(cells.iloc[train])).sum())
+    return count
+
+
 def pick_columns(frame: "pd.DataFrame", players: Sequence[str], *, name: str) -> "pd.DataFrame":
     """The columns a model was trained on, in its order; others are left aside.
 

@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.canvas import number
 from baselines.explanation import Explanation
 from baselines.shards import atomic_write
 from bench.pictures import Picture, cost_of, in_words, pareto, picture
@@ -345,7 +346,7 @@ def in_cell(value: Any) -> str:  # noqa: ANN401 - whatever a table holds
 
     if pd.isna(value):
         return "missing"
-    return f"{value:.4g}" if isinstance(value, float) else str(value).strip()
+    return number(value) if isinstance(value, float) else str(value).strip()
 
 
 def read_parquet(path: Path) -> "pd.DataFrame | None":
@@ -394,7 +395,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _short(value: float) -> str:
     if not math.isfinite(value):
         return MISSING
-    return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.2g}"
+    return f"{value:,.0f}" if 99.5 <= abs(value) < 1e6 else f"{value:.2g}"
 
 
 def _fixed(value: float, digits: int) -> str:

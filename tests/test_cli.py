@@ -102,6 +102,18 @@ def test_an_unknown_category_is_refused_or_missing_as_asked(home, model):
     assert call("explain", model, home / "violet.csv", "--unknown", "missing").exit_code == 0
 
 
+def test_a_rare_word_in_the_held_out_rows_does_not_stop_a_training(tmp_path):
+    frame = pd.DataFrame({"w": list("ab") * 30, "x": range(60), "y": ["u", "v"] * 30})
+    _, test = split_table(take_target(frame, "y"), 0.2, 0)
+    frame.loc[test[0], "w"] = "rare"
+    frame.to_csv(tmp_path / "rare.csv", index=False)
+    words = ("--target", "y", "--out", tmp_path / "m", "--json")
+    done = call("train", tmp_path / "rare.csv", *words)
+    assert done.exit_code == 0, done.output
+    assert "1 test cells" in json.loads(done.stdout.splitlines()[-1])["notes"]
+    assert call("explain", tmp_path / "m", tmp_path / "rare.csv").exit_code == BAD_INPUT
+
+
 BAD = {
     "repeated.csv": (b"a,b,a\n1,2,3\n", "several columns named 'a'"),
     "zero.csv": (b"a,label\n", "zero rows"),

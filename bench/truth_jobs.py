@@ -8,10 +8,12 @@ rows, model and value function, seed, budget and versions.
     torchrun --nproc-per-node 2 -m bench.truth run FOLDER
 """
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
 from collections.abc import Sequence
+from math import ceil
 from os import PathLike
 from typing import Any
 
@@ -21,8 +23,12 @@ from torch import Tensor
 from baselines import shards
 from baselines.coalitions import stream
 from baselines.explanation import Explanation
+from baselines.fingerprints import key_of
 from bench.problems.problem import Problem, take
 from bench.truth import EXACT_UP_TO, row_truth, stack
+
+SECOND = "second"
+"""Folder of the second pass inside the first one's."""
 
 TOLERANCE = 1e-5
 """Largest relative difference at which a recomputed row still counts as the stored one."""
@@ -80,6 +86,7 @@ def passport(problem: Problem, budget: int, seed: int, exact_up_to: int) -> dict
         "scale": problem.scale,
         "players": None if problem.players is None else list(map(str, problem.players)),
         "outputs": None if outputs is None else list(map(str, outputs)),
+        "explicands": len(problem),
         "budget": budget,
         "seed": seed,
         "exact_up_to": exact_up_to,
@@ -111,11 +118,68 @@ def truth_work(plan: shards.Plan, problem: Problem) -> shards.Work:
             f"{problem.name!r} ({problem.content_hash}): rows, model or game differ."
         )
 
+    rows = said.get("rows") or range(len(problem))
+    words = {name: said[name] for name in ("budget", "seed", "exact_up_to")}
+    if "rows" in said:  # a second pass draws anew
+        words["seed"] = key_of(said["seed"], "second pass")
+
     def work(items: Sequence[int]) -> dict[str, Tensor]:
-        words = {name: said[name] for name in ("budget", "seed", "exact_up_to")}
-        return _tensors(stack([row_truth(problem, row, **words) for row in items]))
+        return _tensors(stack([row_truth(problem, rows[item], **words) for item in items]))
 
     return work
+
+
+def plan_second_pass(
+    folder: str | PathLike[str], *, tolerance: float = 0.03, most: int = 16
+) -> shards.Plan | None:
+    """Plan more draws for the explicands whose truth is not sharp enough.
+
+    An explicand is sharp when, for every output, the widest 95 % half-width is at most
+    `tolerance * ||values|| / sqrt(n)`. The others get the factor on their budget that the loosest
+    of them needs; run and check the plan's folder like the first, and `load_truth(folder)` weighs
+    both passes by their budgets.
+
+    Args:
+        folder: A checked truth.
+        tolerance: 0.01 is gold, 0.03 silver.
+        most: Largest factor on the first pass's budget.
+
+    Returns:
+        The plan of the folder's `second`; None when every explicand is sharp.
+
+    Raises:
+        FileNotFoundError: If the first pass is not checked.
+        ValueError: If the folder holds a second pass of another tolerance.
+    """
+    plan = shards.open_job(folder)
+    excess = looseness(_first_pass(folder)) / tolerance
+    rows = [row for row, ratio in enumerate(excess.tolist()) if ratio > 1]
+    if not rows:
+        return None
+    factor = min(most, max(1, ceil(float(excess.max()) ** 2)))
+    said = {
+        **plan.config,
+        "rows": rows,
+        "tolerance": tolerance,
+        "budget": factor * plan.config["budget"],
+    }
+    return shards.plan_job(plan.folder / SECOND, said, [str(row) for row in rows], plan.shard_size)
+
+
+def looseness(truth: Explanation) -> Tensor:
+    """Widest 95 % half-width of each explicand, relative to the root mean square of its values.
+
+    Args:
+        truth: Values `(b, n, k)`, exact or with standard errors.
+
+    Returns:
+        `(b,)`, the worst output's; 0 for an exact truth.
+    """
+    if truth.exact or truth.std_errors is None:
+        return torch.zeros(len(truth), dtype=truth.values.dtype)
+    size = truth.values.square().mean(1).sqrt()
+    width = 1.96 * truth.std_errors.amax(1)
+    return (width / size.clamp(min=torch.finfo(size.dtype).tiny)).amax(-1)
 
 
 def run_truth(
@@ -159,13 +223,20 @@ def load_truth(folder: str | PathLike[str]) -> Explanation:
         folder: From `plan_truth`, run and checked.
 
     Returns:
-        Values `(b, n, k)` as `ground_truth` gives them.
+        Values `(b, n, k)` as `ground_truth` gives them; where a second pass was planned, the mean
+        of both passes weighted by their budgets.
 
     Raises:
-        FileNotFoundError: If there is no job, or no check has passed since the last change.
+        FileNotFoundError: If there is no job, or no check of either pass has passed since its
+            last change.
     """
-    said = shards.open_job(folder).config
-    return stack([_explanation(tensors, said) for _, tensors in shards.each_shard(folder)])
+    first = _first_pass(folder)
+    second = shards.open_job(folder).folder / SECOND
+    if not second.is_dir():
+        return first
+    return _merged(
+        first, shards.open_job(folder).config, _first_pass(second), shards.open_job(second).config
+    )
 
 
 def verify_truth(
@@ -186,9 +257,9 @@ def verify_truth(
         ValueError: If it exceeds 1e-5: rows, model, versions or files are not what they were.
     """
     plan = shards.open_job(folder)
-    stored = load_truth(folder)
+    stored = _first_pass(folder)
     if row is None:
-        row = int(stream(seed, 0, purpose=31).integers(len(problem)))
+        row = int(stream(seed, 0, purpose=31).integers(plan.n_items))
     again = truth_work(plan, problem)([row])["values"]
     kept = stored.values[row : row + 1, : again.shape[1]]
     gap = float(((again - kept).abs() / kept.abs().clamp(min=1.0)).max())
@@ -199,6 +270,42 @@ def verify_truth(
             f"{json.dumps(plan.config['versions'])}."
         )
     return gap
+
+
+def _first_pass(folder: str | PathLike[str]) -> Explanation:
+    said = shards.open_job(folder).config
+    return stack([_explanation(tensors, said) for _, tensors in shards.each_shard(folder)])
+
+
+def _merged(first: Explanation, one: Any, second: Explanation, two: Any) -> Explanation:  # noqa: ANN401
+    """Both passes, weighted by budgets, where there was a second one."""
+    rows = torch.tensor(two["rows"])
+    share = two["budget"] / (one["budget"] + two["budget"])
+    assert first.std_errors is not None  # an exact truth has no second pass
+    assert second.std_errors is not None
+    n = second.shape[1]  # ragged explicands of the second pass may all be shorter
+
+    def mixed(before: Tensor, after: Tensor, axis: int) -> Tensor:
+        changed = before[rows]
+        changed.narrow(axis, 0, n).mul_(1 - share).add_(share * after)
+        return before.index_copy(0, rows, changed)
+
+    variance = first.std_errors.square().clone()
+    new = (1 - share) ** 2 * variance[rows, :n] + share**2 * second.std_errors.square()
+    variance[rows, :n] = new
+    silent = first.diagnostics["zero_spread"].clone()
+    silent[rows, :n] &= second.diagnostics["zero_spread"]
+    return dataclasses.replace(
+        first,
+        values=mixed(first.values, second.values, 1),
+        std_errors=variance.sqrt(),
+        n_evals=first.n_evals + second.n_evals,
+        method=f"{first.method}, second pass of {two['budget']} on {len(rows)} explicands",
+        diagnostics={
+            "halves": mixed(first.diagnostics["halves"], second.diagnostics["halves"], 2),
+            "zero_spread": silent,
+        },
+    )
 
 
 def _tensors(truth: Explanation) -> dict[str, Tensor]:

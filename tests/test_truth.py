@@ -18,7 +18,15 @@ from bench.problems.exact_nets import exact_net
 from bench.problems.problem import Problem
 from bench.problems.synthetic import airport, glove, unanimity_sum
 from bench.truth import ground_truth, merge_halves, row_truth, stack
-from bench.truth_jobs import check_truth, load_truth, plan_truth, run_truth, verify_truth
+from bench.truth_jobs import (
+    check_truth,
+    load_truth,
+    looseness,
+    plan_second_pass,
+    plan_truth,
+    run_truth,
+    verify_truth,
+)
 
 
 def unknown(problem: Problem) -> Problem:
@@ -156,6 +164,41 @@ def test_resumed_and_divided_truth_is_the_same_bits(tmp_path) -> None:
     assert torch.equal(loaded.values, direct.values)
     assert torch.equal(loaded.std_errors, direct.std_errors)  # pyright: ignore[reportArgumentType]
     assert torch.equal(loaded.diagnostics["halves"], direct.diagnostics["halves"])
+
+
+def test_a_second_pass_sharpens_the_loose_rows_and_leaves_the_others(tmp_path) -> None:
+    problem = unknown(unanimity_sum(18, b=6))
+    plan_truth(problem, tmp_path, budget=1500, shard_size=2)
+    run_truth(problem, tmp_path, progress=False)
+    check_truth(tmp_path)
+    first = load_truth(tmp_path)
+    loose = looseness(first)
+    tolerance = float(loose.median())  # so that some rows are sharp enough
+    plan = plan_second_pass(tmp_path, tolerance=tolerance)
+    assert plan is not None
+    rows = plan.config["rows"]
+    assert rows == [i for i in range(6) if loose[i] > tolerance]
+    with pytest.raises(FileNotFoundError, match="check"):
+        load_truth(tmp_path)
+    run_truth(problem, plan.folder, progress=False)
+    assert check_truth(plan.folder).complete
+    both, exact = load_truth(tmp_path), ground_truth(unanimity_sum(18, b=6))
+    others = [i for i in range(6) if i not in rows]
+    assert torch.equal(both.values[others], first.values[others])
+    assert (looseness(both)[rows] < loose[rows]).all()
+    assert torch.allclose(both.diagnostics["halves"].mean(1), both.values)
+    seen = ~both.diagnostics["zero_spread"]
+    z = ((both.values - exact.values) / both.std_errors)[seen]
+    assert 0.6 < float(z.square().mean()) < 1.6
+    assert verify_truth(problem, plan.folder) == 0
+
+
+def test_a_sharp_truth_needs_no_second_pass(tmp_path) -> None:
+    problem = unknown(airport(8, b=2))
+    plan_truth(problem, tmp_path)
+    run_truth(problem, tmp_path, progress=False)
+    check_truth(tmp_path)
+    assert plan_second_pass(tmp_path) is None
 
 
 def test_unchecked_truth_cannot_be_loaded(tmp_path) -> None:

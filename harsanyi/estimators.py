@@ -497,7 +497,7 @@ class HarsanyiRegressor(RegressorMixin, _HarsanyiEstimator):
 def _mask(present: Any, x: Tensor) -> Tensor | None:  # noqa: ANN401
     if present is None:
         return None
-    mask = torch.as_tensor(np.asarray(present) if not isinstance(present, Tensor) else present)
+    mask = present if isinstance(present, Tensor) else torch.from_numpy(np.array(present))
     if mask.dtype != torch.bool:
         raise TypeError(f"present has dtype {mask.dtype}; pass a bool mask, true = present.")
     if mask.shape not in (x.shape, x.shape[1:], (1, x.shape[1])):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.canvas import number
 from baselines.explanation import Explanation
+from baselines.heatmaps import TextHeatMap
 from baselines.shards import atomic_write
 from bench.pictures import Picture, cost_of, in_words, pareto, picture
 
@@ -73,12 +74,13 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of the page: a heading, some words, tables, pictures."""
+    """A part of the page: a heading, some words, tables, pictures, texts shaded by their values."""
 
     heading: str
     words: str = ""
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    texts: Sequence[TextHeatMap] = ()
 
 
 def write_page(
@@ -307,7 +309,8 @@ def explanation_sections(
         if explanation.exact
         else "Estimated, by sampling or by a learned explainer."
     )
-    sections = [Section("Examples", exact, pictures=pictures)]
+    texts = [explanation.plot.text(row) for row, _ in examples] if explanation.is_ragged else []
+    sections = [Section("Examples", exact, pictures=pictures, texts=texts)]
     whole = []
     if not explanation.is_ragged and explanation.player_mask is None:
         swarm = explanation.plot.beeswarm()

@@ -1,10 +1,14 @@
 """Every example runs and keeps its promise."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
+
+from bench.cli import app
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 
@@ -29,6 +33,25 @@ def test_the_tabular_example_takes_a_table_of_ones_own(tmp_path):
     frame = pd.DataFrame({"a": range(60), "b": list("xyz") * 20, "y": ["u", "v"] * 30})
     frame.to_csv(tmp_path / "own.csv", index=False)
     assert load("tabular").main([str(tmp_path / "own.csv"), "y"], tmp_path, epochs=3) < 1e-5
+
+
+def test_an_explainer_of_ones_own_is_judged_and_its_evaluations_counted():
+    board = load("my_explainer").main(rows=3).set_index("method")
+    n = int(board["n_players"].iloc[0])
+    assert board.loc["leave one out", "evals"] == 2 * n + 2
+    # The airport game is not additive, and two marginals are not all of them.
+    assert board.loc["leave one out", "nrmse"] > 0.01
+
+
+def test_an_explainer_of_ones_own_joins_from_the_command_line(tmp_path):
+    words = [f"{FOLDER / 'my_explainer.py'}:leave_one_out", "--problem", "synthetic/airport"]
+    done = CliRunner().invoke(
+        app, ["bench", *words, "--rows", "2", "--out", str(tmp_path / "run"), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    methods = [row["method"] for row in json.loads(done.stdout.splitlines()[-1])]
+    assert any("leave_one_out" in method for method in methods)
+    assert "leave_one_out" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)

@@ -309,6 +309,20 @@ def test_dark_mode_darkens_page_and_pictures(chromium, run, page, tmp_path):
     assert dark[1] < 0.02  # no white card is left around a picture
 
 
+def test_texts_are_shaded_in_the_page_and_stay_words(tmp_path):
+    from bench.report import explanation_sections
+
+    words = (("fine", EVIL, "film"), ("dull", "x"))
+    mask = torch.tensor([[True] * 3, [True, True, False]])
+    e = Explanation(torch.randn(2, 3, 1), players=words, player_mask=mask)
+    page = write_page(tmp_path / "t.html", "t", "", explanation_sections(e), {}).read_text()
+    assert EVIL not in page
+    assert "&lt;script&gt;" in page
+    outline(page)
+    assert page.count('class="heatmap"') == 2
+    assert page.count("rgba(") == 5
+
+
 def test_a_page_needs_no_tables_or_pictures(tmp_path):
     path = write_page(tmp_path / "p.html", "t", "", [Section("h", "w")], {})
     assert "<h2" in path.read_text()

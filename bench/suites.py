@@ -267,7 +267,8 @@ def finish_suite(
     """Plan a suite, judge what is not judged yet, and write its tables.
 
     Args:
-        suite: Its name, `"tabular"`.
+        suite: Its name, `"tabular"` or `"selection"` (whose tables are problems, whose models
+            are methods).
         folder: Where cells, `cells.parquet` and `<suite>.md` lie.
         tables: Names separated by commas; all when empty.
         models: Names separated by commas; all when empty.
@@ -281,14 +282,44 @@ def finish_suite(
     """
     from bench.suite_tables import write_suite
 
+    if suite == "selection":
+        return _finish_selection(folder, tables, models, seeds)
     if suite != "tabular":
-        raise ValueError(f"suite={suite!r} is unknown; there is 'tabular'.")
+        raise ValueError(f"suite={suite!r} is unknown; there are 'tabular' and 'selection'.")
     plan = plan_suite(
         folder, tables=_listed(tables, TABLES), models=_listed(models, MODELS), seeds=seeds
     )
     run_suite(plan)
     frame, page = suite_frame(plan), plan.folder / f"{suite}.md"
     write_suite(frame, page, plan=plan, made=provenance())
+    return frame, page
+
+
+def _finish_selection(
+    folder: str | PathLike[str], problems: str, methods: str, seeds: int
+) -> tuple["pd.DataFrame", Path]:
+    from baselines.files import atomic_write
+    from bench.selection_suite import (
+        METHODS,
+        TABULAR,
+        plan_selection,
+        run_selection,
+        selection_frame,
+        selection_page,
+    )
+
+    plan = plan_selection(
+        folder,
+        problems=_listed(problems, TABULAR),
+        methods=_listed(methods, METHODS),
+        seeds=seeds,
+    )
+    run_selection(plan)
+    frame, page = selection_frame(plan), plan.folder / "selection.md"
+    frame.to_parquet(plan.folder / "cells.parquet")
+    command = "harsanyi bench --suite selection" + (f" --tables {problems}" if problems else "")
+    command += (f" --models {methods}" if methods else "") + f" --seeds {seeds}"
+    atomic_write(page, selection_page(frame, dict(provenance()), command).encode())
     return frame, page
 
 

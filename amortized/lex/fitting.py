@@ -25,10 +25,10 @@ def fit(
     y: Any = None,  # noqa: ANN401 - labels of any kind
     validation: tuple[Any, Any] | None = None,
     *,
-    epochs: int = 30,
+    epochs: int | None = None,
     batch_size: int = 400,
     learning_rate: float = 2e-3,
-    predictor_epochs: int = 60,
+    predictor_epochs: int | None = None,
     train_predictor: bool = True,
     random_state: int | None = None,
     progress: bool = False,
@@ -42,10 +42,12 @@ def fit(
         y: Classes `(b,)`, soft labels `(b, c)`, real answers `(b,)`, or None to explain a frozen
             predictor's own answers.
         validation: Rows and labels on which the predictor is stopped; None sets a tenth aside.
-        epochs: Passes over the rows for the selector.
+        epochs: Passes over the rows for the selector; None takes 30, and more where these are
+            fewer than 700 steps.
         batch_size: Rows of one step.
         learning_rate: Of the selector; a predictor that moves has a sixth of it.
-        predictor_epochs: Most passes for the predictor, stopped early.
+        predictor_epochs: Most passes for the predictor, stopped early; None takes 60, and more
+            where these are fewer than 1,000 steps.
         train_predictor: False keeps a predictor that was trained before.
         random_state: Seed of order, masks and imputations; None draws one from torch's generator.
         progress: Show bars.
@@ -71,6 +73,10 @@ def fit(
                 "many of both, and at least one."
             )
     folds = len(lex.predictors)
+    per_epoch = -(-len(rows) // batch_size)
+    epochs = max(30, -(-700 // per_epoch)) if epochs is None else epochs
+    if predictor_epochs is None:
+        predictor_epochs = max(60, -(-1000 // per_epoch))
     owners = torch.arange(len(rows), device=rows.device) % folds
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     common = {"progress": progress, "batch_size": batch_size}
@@ -204,7 +210,7 @@ def _train_predictor(
         epochs=epochs,
         batch_size=batch_size,
         validate=score,
-        patience=8,
+        patience=max(8, 150 // -(-len(data[0]) // batch_size)),  # never under 150 steps
         optimizer=training.AdamW(lr=2e-3, weight_decay=0.1),
         schedule=training.WarmupCosine(floor=0.05),
         key=key,

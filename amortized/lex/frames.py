@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +27,7 @@ class LEXForTables:
     Args:
         target_rate: Share of columns to select on average.
         task: `"classification"` or `"regression"`.
-        epochs: Passes of the selector over the rows.
+        epochs: Passes of the selector over the rows; None lets the number of rows decide.
         random_state: Seed of everything.
         progress: Show bars.
         checkpoint_dir: Folder from which a killed training goes on.
@@ -41,7 +40,7 @@ class LEXForTables:
         target_rate: float = 0.2,
         task: str = "classification",
         *,
-        epochs: int = 30,
+        epochs: int | None = None,
         random_state: int | None = 0,
         progress: bool = False,
         checkpoint_dir: str | PathLike[str] | None = None,
@@ -61,7 +60,7 @@ class LEXForTables:
         """Names of the columns."""
         return [column["name"] for column in self.columns_]
 
-    def fit(self, X: Any, y: Sequence[Any]) -> Self:  # noqa: ANN401 - a data frame
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: ANN401 - a data frame and its column
         """Train on a frame and its labels or answers.
 
         Args:

@@ -118,21 +118,24 @@ class _HarsanyiEstimator(BaseEstimator):
         """Raw rows and their mask; named columns that a frame lacks are absent players."""
         check_is_fitted(self, "net_")
         X, lacking = completed(X, self.players_, hasattr(self, "feature_names_in_"))
-        x = self.encode(X)
+        x = self.encode(X).to(self.net_.bias.device)
         mask = _mask(present, x)
         if not any(lacking):
             return x, mask
-        there = ~torch.tensor(lacking).expand(x.shape)
+        there = ~torch.tensor(lacking, device=x.device).expand(x.shape)
         return x, there if mask is None else mask & there
 
     def _values(self, x: Tensor, mask: Tensor | None) -> np.ndarray:
+        x = x.to(self.net_.bias.device)
+        mask = None if mask is None else mask.to(x.device)
         with torch.no_grad():
             step = self.net_.max_rows
             pieces = [
                 self.net_(rows, None if mask is None else mask[i * step : i * step + len(rows)])
                 for i, rows in enumerate(x.split(step))
             ]
-        return torch.cat(pieces).numpy()
+        values = torch.cat(pieces).cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
     def explain(self, X: Any, present: Any = None) -> Explanation:  # noqa: ANN401
         """Exact Shapley values of the model's own game, all outputs at once.
@@ -268,7 +271,7 @@ class _HarsanyiEstimator(BaseEstimator):
         return grow(train, validation, parts=parts, bags=self.bags, **options)
 
     def _adopt_baseline(self) -> None:
-        self.baseline_ = raw_row(self.net_.baseline.numpy(), self.columns_)
+        self.baseline_ = raw_row(self.net_.baseline.cpu().numpy(), self.columns_)
 
 
 class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
@@ -505,7 +508,7 @@ def _mask(present: Any, x: Tensor) -> Tensor | None:  # noqa: ANN401
             f"present has shape {tuple(mask.shape)}; X has {tuple(x.shape)}, and one flag per cell "
             "or per player is needed."
         )
-    return mask.expand(x.shape)
+    return mask.to(x.device).expand(x.shape)
 
 
 def _key(random_state: Any) -> int:  # noqa: ANN401

@@ -88,7 +88,7 @@ class HarsanyiNet(nn.Module):
         self.register_buffer("signature", torch.zeros(1, dtype=torch.int64))
         hold(self, "baseline", torch.zeros(self.n_players, dtype=torch.float64))
         self.sign()
-        self.register_load_state_dict_post_hook(lambda net, _: net.check_signature())
+        self.register_load_state_dict_post_hook(_check_loaded)
 
     mixture: Tensor
     signature: Tensor
@@ -346,6 +346,11 @@ class HarsanyiNet(nn.Module):
             raise TypeError(f"present is {present.dtype}; pass a bool mask, true = present.")
         if present.shape not in (x.shape, x.shape[1:], (1, self.n_players)):
             raise ValueError(f"present has shape {tuple(present.shape)}; x has {tuple(x.shape)}.")
+
+
+def _check_loaded(net: HarsanyiNet, _: object) -> None:
+    """A hook that a pickle can hold, as a lambda could not be."""
+    net.check_signature()
 
 
 def _attribute(part: Any, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401

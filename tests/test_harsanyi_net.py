@@ -1,5 +1,7 @@
 """HarsanyiNet's laws: its forward pass holds the Shapley values of its public game."""
 
+import copy
+import pickle
 import random
 
 import numpy as np
@@ -537,3 +539,17 @@ def test_bad_configurations_are_refused_by_name():
         LearnedBlock(3, 1, units=2, children=0)
     with pytest.raises(ValueError, match="baseline"):
         HarsanyiNet(NetConfig(4, 1), []).set_baseline(torch.zeros(3))
+
+
+def test_a_copy_and_a_pickle_are_the_same_net():
+    net, x = make_net(presence_spec(5, 2, learned=False), 5, 2), rows(3, 5)
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        other.load_state_dict(net.state_dict())
+        assert torch.equal(other.explain(x).values, net.explain(x).values)
+
+
+def test_weights_saved_under_other_settings_are_refused():
+    net = make_net(value_spec(1), 4, 2)
+    other = make_net({**value_spec(1), "gamma": 7.0}, 4, 2)
+    with pytest.raises(ValueError, match="gamma"):
+        other.load_state_dict(net.state_dict())

@@ -5,12 +5,14 @@ Exit codes: 0 done; 2 what was passed cannot be used (one line says why); 3 a ch
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bench.faults import CHECK_FAILED, friendly
+from bench.truth_commands import Debug, Json, Seed, answer, truth_app
 
 app = typer.Typer(
     name="harsanyi",
@@ -21,14 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-truth_app = typer.Typer(
-    no_args_is_help=True, help="Ground truth as a long job: plan, run, check, verify."
-)
 app.add_typer(truth_app, name="truth")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
-Seed = Annotated[int, typer.Option(help="Seed of split, model and sampling.")]
 Target = Annotated[str | None, typer.Option(help="Column to predict.")]
 Task = Annotated[str, typer.Option(help="auto, classification or regression.")]
 
@@ -56,9 +52,14 @@ def train(
         kind, path = _kind_and_data(data)
         if target is None:
             raise ValueError(f"which column of {path} is to be predicted? Pass --target COLUMN.")
-        from bench.demo import accept_unseen, clear_checkpoints, fit_model, own_prediction
         from bench.frames import read_frame, split_table, take_target
         from bench.rivals import score_model
+        from bench.user_models import (
+            accept_unseen,
+            clear_checkpoints,
+            fit_model,
+            own_prediction,
+        )
 
         table = take_target(read_frame(path), target, task, name=str(path))
         rows, test = split_table(table, test_share, seed)
@@ -67,11 +68,11 @@ def train(
             from bench.lex_tables import train_lex
 
             facts, words = train_lex(table, rows, test, out, rate, seed, progress=not as_json)
-            _answer(
+            answer(
                 facts, f"{words}\nnext: harsanyi explain {out} {path} --html page.html", as_json
             )
             return
-        model, seconds = fit_model(table, rows, out, seed, {}, None if as_json else _console())
+        model, seconds = fit_model(table, rows, out, seed, {}, _note)
         model.save_pretrained(out)
         notes = "; ".join(filter(None, [table.notes, accept_unseen(model, table, rows, test)]))
         score = score_model("HarsanyiNet", own_prediction(model), table, test, seconds, seed)
@@ -84,7 +85,7 @@ def train(
             f"{score.masked_score:.4f} with a random half of the players absent"
             + f"\nmodel written to {out}; next: harsanyi explain {out} {path} --html page.html"
         )
-        _answer(
+        answer(
             {
                 "model": str(out),
                 "task": table.task,
@@ -118,9 +119,10 @@ def explain(
 ) -> None:
     """Explain every row of a CSV exactly; print, keep the values, make a page with pictures."""
     with friendly(debug, as_json):
-        from bench.demo import explain_rows, telling_rows, versions
+        from bench.demo import versions
         from bench.frames import pick_columns, read_frame
         from bench.provenance import provenance
+        from bench.user_models import explain_rows, telling_rows
 
         if unknown not in ("error", "missing"):
             raise ValueError(f"unknown={unknown!r}; use --unknown error or --unknown missing.")
@@ -258,100 +260,9 @@ def doctor(as_json: Json = False, debug: Debug = False) -> None:
 
         found = examine()
         lacking = missing_core(found)
-        _answer(found, _diagnosis(found, lacking), as_json)
+        answer(found, _diagnosis(found, lacking), as_json)
     if found["clashes"] or lacking:
         raise typer.Exit(CHECK_FAILED)
-
-
-Folder = Annotated[Path, typer.Argument(help="Folder of the job.")]
-
-
-@truth_app.command("plan")
-def truth_plan(
-    folder: Folder,
-    problem: Annotated[str, typer.Argument(help="A named problem, such as adult/mlp.")],
-    budget: Annotated[int, typer.Option(help="Coalitions per row.")] = 20_000,
-    rows: Annotated[int, typer.Option(help="Rows to make truth of.")] = 32,
-    shard_size: Annotated[int, typer.Option(help="Rows per shard.")] = 16,
-    seed: Seed = 0,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Write down what is to be made, and say what it will cost."""
-    with friendly(debug, as_json):
-        from baselines import shards
-        from bench.problems.catalogue import named_problem
-        from bench.truth_jobs import plan_truth, truth_work
-
-        named = named_problem(problem, b=rows)
-        plan = plan_truth(named, folder, budget=budget, seed=seed, shard_size=shard_size)
-        cost = shards.estimate(plan, truth_work(plan, named), probe=1)
-        facts = {"folder": str(folder), "items": cost.items, "shards": cost.shards}
-        facts |= {"pending": cost.pending, "hours": cost.hours, "bytes": cost.bytes}
-        _answer(facts, f"{cost}\nnext: harsanyi truth run {folder}", as_json)
-
-
-@truth_app.command("run")
-def truth_run(folder: Folder, as_json: Json = False, debug: Debug = False) -> None:
-    """Make what is not made yet; start it again after any crash, and in as many processes."""
-    with friendly(debug, as_json):
-        from bench.truth_jobs import run_truth
-
-        written = run_truth(_planned_problem(folder), folder, progress=not as_json)
-        words = f"wrote {len(written)} shards\nnext: harsanyi truth check {folder}"
-        _answer({"folder": str(folder), "written": written}, words, as_json)
-
-
-@truth_app.command("check")
-def truth_check(folder: Folder, as_json: Json = False, debug: Debug = False) -> None:
-    """Read every shard; only this declares a truth fit for use (exit code 3 if it is not)."""
-    with friendly(debug, as_json):
-        from bench.truth_jobs import check_truth
-
-        found = check_truth(folder)
-        facts = {"folder": str(folder), "complete": found.complete, "found": str(found)}
-        _answer(facts, str(found), as_json)
-    if not found.complete:
-        raise typer.Exit(CHECK_FAILED)
-
-
-@truth_app.command("refine")
-def truth_refine(
-    folder: Folder,
-    tolerance: Annotated[
-        float, typer.Option(help="Half-width over root mean square value: 0.01 gold, 0.03 silver.")
-    ] = 0.03,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Plan a second pass over the rows of a checked truth that are not sharp enough."""
-    with friendly(debug, as_json):
-        from bench.truth_jobs import plan_second_pass
-
-        plan = plan_second_pass(folder, tolerance=tolerance)
-        words = "every row is sharp enough"
-        facts: dict[str, Any] = {"folder": str(folder), "rows": []}
-        if plan is not None:
-            facts = {"folder": str(plan.folder), "rows": plan.config["rows"]}
-            words = f"{plan.n_items} rows to do again\nnext: harsanyi truth run {plan.folder}"
-        _answer(facts, words, as_json)
-
-
-@truth_app.command("verify")
-def truth_verify(
-    folder: Folder,
-    row: Annotated[int | None, typer.Option(help="Row to recompute; a random one else.")] = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Recompute one row of a checked truth and compare."""
-    with friendly(debug, as_json):
-        from bench.truth_jobs import verify_truth
-
-        gap = verify_truth(_planned_problem(folder), folder, row=row, seed=seed)
-        words = f"verified: recomputed values differ by {gap:.2g} relative to max(1, |value|)"
-        _answer({"folder": str(folder), "gap": gap}, words, as_json)
 
 
 def load_model(folder: Path) -> Any:  # noqa: ANN401 - either estimator
@@ -403,22 +314,14 @@ def _kind_and_data(words: list[str]) -> tuple[str, Path]:
     return kind, Path(data)
 
 
-def _planned_problem(folder: Path) -> Any:  # noqa: ANN401 - a Problem
-    from baselines import shards
-    from bench.problems.catalogue import named_problem
-
-    plan = shards.open_job(folder)
-    return named_problem(str(plan.config["problem"]), b=plan.config["explicands"])
-
-
 def _console(quiet: bool = False) -> Any:  # noqa: ANN401 - rich's Console
     from rich.console import Console
 
     return Console(quiet=quiet)
 
 
-def _answer(facts: dict[str, Any], words: str, as_json: bool) -> None:
-    print(json.dumps(facts) if as_json else words)
+def _note(words: str) -> None:
+    print(words, file=sys.stderr)
 
 
 def _command() -> str:

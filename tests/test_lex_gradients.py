@@ -12,6 +12,7 @@ from torch import nn
 from amortized.lex.gradients import (
     Enumeration,
     Imle,
+    Objective,
     Pathwise,
     Rebar,
     Reinforce,
@@ -58,7 +59,7 @@ class Toy:
 
     def exact(self, law, l=1):
         logits = self.logits.clone().requires_grad_()
-        Enumeration()(law, logits, self.value, 1, l).loss.sum().backward()
+        Enumeration()(Objective(law, logits, self.value, 1, l)).loss.sum().backward()
         return logits.grad
 
     def estimates(self, gradient, law, m, l, draws, control=None):
@@ -67,7 +68,7 @@ class Toy:
         grads, bounds = [], []
         for turns in torch.empty(draws // (5 * m * l)).split(4_000):  # a bounded memory
             logits = self.logits.repeat(len(turns), 1).requires_grad_()
-            drawn = gradient(law, logits, self.value, m, l, generator, control)
+            drawn = gradient(Objective(law, logits, self.value, m, l, generator, control))
             drawn.loss.sum().backward()
             grads.append(logits.grad.reshape(-1, 5, N))
             bounds.append(drawn.bound.reshape(-1, 5))
@@ -105,7 +106,7 @@ def test_unbiased_gradients_have_the_enumerated_mean(toy, case):
     z = (grads.mean(0) - exact) / (grads.std(0) / len(grads) ** 0.5)
     assert z.abs().max() < 4.5
     assert (grads.mean(0) - exact).norm() / exact.norm() < 0.06
-    bound = -Enumeration()(law, toy.logits, toy.value, 1, l).loss
+    bound = -Enumeration()(Objective(law, toy.logits, toy.value, 1, l)).loss
     assert ((bounds.mean(0) - bound).abs() < 4.5 * bounds.std(0) / len(bounds) ** 0.5).all()
 
 
@@ -140,7 +141,7 @@ def test_leave_one_out_costs_a_third_where_rewards_have_no_mean(toy):
     ratios = []
     for gradient in (Reinforce("none"), Reinforce()):
         logits = toy.logits.repeat(20_000, 1).requires_grad_()
-        gradient(Bernoulli(), logits, value, 4, 1, noise).loss.sum().backward()
+        gradient(Objective(Bernoulli(), logits, value, 4, 1, noise)).loss.sum().backward()
         ratios.append(logits.grad.reshape(-1, 5, N).var(0).sum())
     assert 1.25 < ratios[1] / ratios[0] < 1.42
 
@@ -204,7 +205,7 @@ def test_the_predictor_gradient_is_that_of_the_bound(toy):
 
     logits = toy.logits.clone().requires_grad_()
     Reinforce()(
-        Bernoulli(), logits, value, 4, 3, torch.Generator().manual_seed(0)
+        Objective(Bernoulli(), logits, value, 4, 3, torch.Generator().manual_seed(0))
     ).loss.sum().backward()
     by_loss = net.weight.grad.clone()
     net.zero_grad()

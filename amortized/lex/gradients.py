@@ -47,34 +47,58 @@ class Drawn:
     bound: Tensor
 
 
+@dataclass(frozen=True)
+class Objective:
+    """The bound on log p(y | x) whose gradient is wanted, and where.
+
+    Args:
+        law: Law of the masks.
+        logits: Selector's logits `(b, n)`.
+        value: log p(y | x, z).
+        m: Draws outside the logarithm, whose mean is taken.
+        l: Draws inside the logarithm.
+        generator: Source of the masks.
+        control: `(b,)` baseline that does not depend on the masks, for estimators that take one.
+        targets: Soft labels `(b, c)`, when `value` answers `(m, l, b, c)`.
+    """
+
+    law: MaskLaw
+    logits: Tensor
+    value: LogLikelihood
+    m: int = 1
+    l: int = 1
+    generator: torch.Generator | None = None
+    control: Tensor | None = None
+    targets: Tensor | None = None
+
+    def noise(self) -> Tensor:
+        """Fresh noise of the law for `m x l` masks."""
+        return self.law.noise(self.logits, self.m, self.l, self.generator)
+
+    def bound(self, w: Tensor, dim: int = 1) -> Tensor:
+        """log of the mean likelihood over the inner draws, and its mean under soft labels.
+
+        Args:
+            w: Log-likelihoods `(m, l, b)`, or log-probabilities `(m, l, b, c)` with soft labels.
+            dim: Axis of the inner draws.
+
+        Returns:
+            `(m, b)`: the mean over draws is taken first, then the cross-entropy.
+        """
+        bound = log_mean_exp(w, dim)
+        return bound if self.targets is None else (self.targets * bound).sum(-1)
+
+
 class Gradient(Protocol):
     """An estimator of the gradient through z."""
 
     pathwise: bool
 
-    def __call__(
-        self,
-        law: MaskLaw,
-        logits: Tensor,
-        value: LogLikelihood,
-        m: int,
-        l: int,
-        generator: torch.Generator | None = None,
-        control: Tensor | None = None,
-        targets: Tensor | None = None,
-    ) -> Drawn:
+    def __call__(self, at: Objective) -> Drawn:
         """Estimate.
 
         Args:
-            law: Law of the masks.
-            logits: Selector's logits `(b, n)`.
-            value: log p(y | x, z).
-            m: Draws outside the logarithm, whose mean is taken.
-            l: Draws inside the logarithm.
-            generator: Source of the masks.
-            control: `(b,)` baseline that does not depend on the masks, for estimators that take
-                one.
-            targets: Soft labels `(b, c)`, when `value` answers `(m, l, b, c)`.
+            at: What is to be differentiated, and where.
 
         Returns:
             Loss and bound, `(b,)` each.
@@ -95,54 +119,29 @@ def log_mean_exp(values: Tensor, dim: int) -> Tensor:
     return torch.logsumexp(values, dim) - math.log(values.shape[dim])
 
 
-def inner_bound(w: Tensor, dim: int, targets: Tensor | None) -> Tensor:
-    """log of the mean likelihood over the inner draws, and its mean under soft labels.
-
-    Args:
-        w: Log-likelihoods `(m, l, b)`, or log-probabilities `(m, l, b, c)` with soft labels.
-        dim: Axis of the inner draws.
-        targets: Soft labels `(b, c)`, or None.
-
-    Returns:
-        `(m, b)`: the mean over draws is taken first, then the cross-entropy.
-    """
-    bound = log_mean_exp(w, dim)
-    return bound if targets is None else (targets * bound).sum(-1)
-
-
 @dataclass(frozen=True)
 class Enumeration:
     """The exact gradient, from every combination of masks. Unbiased, no variance, `q**l` masks."""
 
     pathwise = False
 
-    def __call__(
-        self,
-        law: MaskLaw,
-        logits: Tensor,
-        value: LogLikelihood,
-        m: int,
-        l: int,
-        generator: torch.Generator | None = None,
-        control: Tensor | None = None,
-        targets: Tensor | None = None,
-    ) -> Drawn:
-        """Loss and bound `(b,)`; `m`, the generator and `control` change nothing.
+    def __call__(self, at: Objective) -> Drawn:
+        """Loss and bound `(b,)`; draws and their generator change nothing.
 
         Raises:
             ValueError: If there are too many combinations to list.
         """
-        support = law.support(logits.shape[-1]).to(logits.device)
-        if len(support) ** l > MAX_ENUMERATED:
+        support = at.law.support(at.logits.shape[-1]).to(at.logits.device)
+        if len(support) ** at.l > MAX_ENUMERATED:
             raise ValueError(
-                f"{len(support)} masks taken {l} at a time are more than {MAX_ENUMERATED:,} "
+                f"{len(support)} masks taken {at.l} at a time are more than {MAX_ENUMERATED:,} "
                 "combinations; use l=1 or another gradient."
             )
-        z = support[:, None, None].expand(-1, 1, len(logits), -1)  # (q, 1, b, n)
-        w, log_p = value(z)[:, 0], law.log_prob(logits, z)[:, 0]  # (q, b)
-        picks = torch.cartesian_prod(*[torch.arange(len(support), device=logits.device)] * l)
-        picks = picks.reshape(-1, l)
-        bound = inner_bound(w[picks], 1, targets)
+        z = support[:, None, None].expand(-1, 1, len(at.logits), -1)  # (q, 1, b, n)
+        w, log_p = at.value(z)[:, 0], at.law.log_prob(at.logits, z)[:, 0]  # (q, b)
+        picks = torch.cartesian_prod(*[torch.arange(len(support), device=at.logits.device)] * at.l)
+        picks = picks.reshape(-1, at.l)
+        bound = at.bound(w[picks])
         loss = -(log_p[picks].sum(1).exp() * bound).sum(0)
         return Drawn(loss, -loss.detach())
 
@@ -171,34 +170,24 @@ class Reinforce:
                 f"baseline={self.baseline!r}; use 'leave-one-out', 'network' or 'none'."
             )
 
-    def __call__(
-        self,
-        law: MaskLaw,
-        logits: Tensor,
-        value: LogLikelihood,
-        m: int,
-        l: int,
-        generator: torch.Generator | None = None,
-        control: Tensor | None = None,
-        targets: Tensor | None = None,
-    ) -> Drawn:
+    def __call__(self, at: Objective) -> Drawn:
         """Loss and bound `(b,)`.
 
         Raises:
             ValueError: If leave-one-out has a single draw, or the network's control is missing.
         """
-        z = law.hard(logits, law.noise(logits, m, l, generator))
-        reward = inner_bound(value(z), 1, targets)  # (m, b)
+        z = at.law.hard(at.logits, at.noise())
+        reward = at.bound(at.value(z))  # (m, b)
         fixed = reward.detach()
         if self.baseline == "leave-one-out":
-            if m < 2:
-                raise ValueError(f"leave-one-out needs m >= 2 outer draws, not m={m}.")
-            fixed = (fixed - fixed.mean(0)) * (m / (m - 1))
+            if at.m < 2:
+                raise ValueError(f"leave-one-out needs m >= 2 outer draws, not m={at.m}.")
+            fixed = (fixed - fixed.mean(0)) * (at.m / (at.m - 1))
         elif self.baseline == "network":
-            if control is None:
+            if at.control is None:
                 raise ValueError("baseline='network' needs a control: a predictor on full inputs.")
-            fixed = fixed - control.detach()
-        score = law.log_prob(logits, z).sum(1)
+            fixed = fixed - at.control.detach()
+        score = at.law.log_prob(at.logits, z).sum(1)
         return Drawn(-(fixed * score + reward).mean(0), reward.detach().mean(0))
 
 
@@ -211,35 +200,26 @@ class Vimco:
 
     pathwise = False
 
-    def __call__(
-        self,
-        law: MaskLaw,
-        logits: Tensor,
-        value: LogLikelihood,
-        m: int,
-        l: int,
-        generator: torch.Generator | None = None,
-        control: Tensor | None = None,
-        targets: Tensor | None = None,
-    ) -> Drawn:
+    def __call__(self, at: Objective) -> Drawn:
         """Loss and bound `(b,)`.
 
         Raises:
             ValueError: If there is a single inner draw.
         """
+        l = at.l
         if l < 2:
             raise ValueError(f"Vimco needs l >= 2 inner draws, not l={l}; use Reinforce.")
-        z = law.hard(logits, law.noise(logits, m, l, generator))
-        w = value(z)  # (m, l, b) or (m, l, b, c)
-        bound = inner_bound(w, 1, targets)
+        z = at.law.hard(at.logits, at.noise())
+        w = at.value(z)  # (m, l, b) or (m, l, b, c)
+        bound = at.bound(w)
         fixed = w.detach()
         others = (fixed.sum(1, keepdim=True) - fixed) / (l - 1)
         diagonal = torch.eye(l, dtype=torch.bool, device=w.device).reshape(
             l, l, *[1] * (w.ndim - 2)
         )
         replaced = torch.where(diagonal, others[:, :, None], fixed[:, None])  # (m, l, l', b, ...)
-        advantage = bound.detach()[:, None] - inner_bound(replaced, 2, targets)
-        score = (advantage * law.log_prob(logits, z)).sum(1)
+        advantage = bound.detach()[:, None] - at.bound(replaced, 2)
+        score = (advantage * at.law.log_prob(at.logits, z)).sum(1)
         return Drawn(-(score + bound).mean(0), bound.detach().mean(0))
 
 
@@ -264,37 +244,27 @@ class Rebar:
     def __post_init__(self) -> None:
         _positive_temperature(self.temperature)
 
-    def __call__(
-        self,
-        law: MaskLaw,
-        logits: Tensor,
-        value: LogLikelihood,
-        m: int,
-        l: int,
-        generator: torch.Generator | None = None,
-        control: Tensor | None = None,
-        targets: Tensor | None = None,
-    ) -> Drawn:
+    def __call__(self, at: Objective) -> Drawn:
         """Loss and bound `(b,)`.
 
         Raises:
             TypeError: If the masks are not independent Bernoulli.
         """
-        if not isinstance(law, Bernoulli):
+        if not isinstance(at.law, Bernoulli):
             raise TypeError(
-                f"Rebar redraws noise given a Bernoulli mask; {law} has another law. Use "
+                f"Rebar redraws noise given a Bernoulli mask; {at.law} has another law. Use "
                 "Pathwise or Reinforce."
             )
-        noise = law.noise(logits, m, l, generator)
-        z = law.hard(logits, noise)
-        fresh = uniform(logits, tuple(noise.shape), generator)
-        redrawn = law.redraw(logits, z, fresh)
-        soft = law.relaxed(logits, noise, self.temperature)
-        soft_given_z = law.relaxed(logits, redrawn, self.temperature)
-        reward = inner_bound(value(z), 1, targets)
-        relaxed = inner_bound(value(soft > 0.5, soft), 1, targets)
-        given_z = inner_bound(value(soft_given_z > 0.5, soft_given_z), 1, targets)
-        score = law.log_prob(logits, z).sum(1)
+        noise = at.noise()
+        z = at.law.hard(at.logits, noise)
+        fresh = uniform(at.logits, tuple(noise.shape), at.generator)
+        redrawn = at.law.redraw(at.logits, z, fresh)
+        soft = at.law.relaxed(at.logits, noise, self.temperature)
+        soft_given_z = at.law.relaxed(at.logits, redrawn, self.temperature)
+        reward = at.bound(at.value(z))
+        relaxed = at.bound(at.value(soft > 0.5, soft))
+        given_z = at.bound(at.value(soft_given_z > 0.5, soft_given_z))
+        score = at.law.log_prob(at.logits, z).sum(1)
         c = self.coefficient
         advantage = (reward - c * given_z).detach()
         return Drawn(
@@ -324,24 +294,14 @@ class Pathwise:
     def __post_init__(self) -> None:
         _positive_temperature(self.temperature)
 
-    def __call__(
-        self,
-        law: MaskLaw,
-        logits: Tensor,
-        value: LogLikelihood,
-        m: int,
-        l: int,
-        generator: torch.Generator | None = None,
-        control: Tensor | None = None,
-        targets: Tensor | None = None,
-    ) -> Drawn:
+    def __call__(self, at: Objective) -> Drawn:
         """Loss and bound `(b,)`; the bound is that of the masks it evaluated."""
-        noise = law.noise(logits, m, l, generator)
-        soft = law.relaxed(logits, noise, self.temperature)
-        z = law.hard(logits, noise)
+        noise = at.noise()
+        soft = at.law.relaxed(at.logits, noise, self.temperature)
+        z = at.law.hard(at.logits, noise)
         if self.straight_through:
             soft = z.to(soft) + (soft - soft.detach())
-        bound = inner_bound(value(z, soft), 1, targets).mean(0)
+        bound = at.bound(at.value(z, soft)).mean(0)
         return Drawn(-bound, bound.detach())
 
 
@@ -365,22 +325,12 @@ class Imle:
         if not self.strength > 0:
             raise ValueError(f"strength={self.strength}; it must be positive.")
 
-    def __call__(
-        self,
-        law: MaskLaw,
-        logits: Tensor,
-        value: LogLikelihood,
-        m: int,
-        l: int,
-        generator: torch.Generator | None = None,
-        control: Tensor | None = None,
-        targets: Tensor | None = None,
-    ) -> Drawn:
+    def __call__(self, at: Objective) -> Drawn:
         """Loss and bound `(b,)`."""
-        noise = law.noise(logits, m, l, generator)
-        z = law.hard(logits, noise)
-        moved = _Moved.apply(logits, noise, law, self.strength)
-        bound = inner_bound(value(z, moved), 1, targets).mean(0)
+        noise = at.noise()
+        z = at.law.hard(at.logits, noise)
+        moved = _Moved.apply(at.logits, noise, at.law, self.strength)
+        bound = at.bound(at.value(z, moved)).mean(0)
         return Drawn(-bound, bound.detach())
 
 
@@ -470,12 +420,12 @@ __all__ = [
     "Gradient",
     "Imle",
     "LogLikelihood",
+    "Objective",
     "Pathwise",
     "Rebar",
     "Reinforce",
     "Vimco",
     "gradient_config",
-    "inner_bound",
     "log_mean_exp",
     "make_gradient",
 ]

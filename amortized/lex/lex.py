@@ -23,6 +23,7 @@ from amortized.lex import selector as selectors
 from amortized.lex.gradients import (
     Drawn,
     Gradient,
+    Objective,
     Reinforce,
     log_mean_exp,
 )
@@ -465,15 +466,9 @@ class LEX(nn.Module):
                 full = torch.log_softmax(self.baseline(x), -1)
             control = (full * y).sum(-1) if y.ndim == 2 else full.gather(-1, y[:, None])[:, 0]
         soft = y if y.ndim == 2 else None
+        value = self.value(x, y, generator, owners)
         return self.gradient(
-            self.law,
-            logits,
-            self.value(x, y, generator, owners),
-            self.m,
-            self.l,
-            generator,
-            control,
-            soft,
+            Objective(self.law, logits, value, self.m, self.l, generator, control, soft)
         )
 
     def boundaries(self, logits: Tensor) -> Tensor:

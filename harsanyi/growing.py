@@ -15,8 +15,9 @@ from harsanyi.parts.tree_readers import Forest, column_order, read_hist_gradient
 from harsanyi.parts.trees import TreePart
 from harsanyi.table import Table
 
-MOST_CODES = 254  # categories a histogram of 255 bins holds beside missing
-MOST_ROWS = 60_000  # rows with their masked copies, beyond which there is one copy a row
+MOST_CODES = 252  # categories or cuts of a column; a histogram has 255 bins and missing
+SMALL = 5000  # rows below which trees are small, bins few and masked copies several
+COPIED = 12_000  # rows with their masked copies, beyond which there is one copy a row
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,16 @@ class Shape:
 
 def shapes(rows: int) -> list[Shape]:
     """Shapes worth trying on so many rows, small ones for small tables."""
-    if rows < 2000:
-        return [Shape(4, 5, 0.1, 0.5), Shape(12, 10, 0.1, 0.5)]
-    return [Shape(12, 20, 0.08), Shape(31, 20, 0.08, 0.7)]
+    if rows < SMALL:
+        return [Shape(5, 8, 0.12, 0.5), Shape(14, 10, 0.12, 0.5)]
+    return [Shape(14, 20, 0.06), Shape(31, 20, 0.06, 0.7)]
 
 
 def grow_trees(folds: Folds, *, copies_weight: float, key: int, most_trees: int = 1500) -> Grown:
     """Boosted trees of every bag, of the shape that did best on the first bags.
+
+    Every other bag splits categories by their codes' order instead of by sets of codes: bags that
+    differ more are worth more together.
 
     Args:
         folds: Rows and bags.
@@ -59,7 +63,7 @@ def grow_trees(folds: Folds, *, copies_weight: float, key: int, most_trees: int 
     """
     tried = shapes(len(folds.table))
     edges = bin_edges(folds.table)
-    probes = 2 if len(folds.table) > 2000 else min(4, folds.n_bags)
+    probes = 2
     first = [
         [_bag(folds, edges, bag, shape, copies_weight, key, most_trees) for bag in range(probes)]
         for shape in tried
@@ -109,18 +113,25 @@ def bin_edges(table: Table) -> list[np.ndarray]:
         table: All rows.
 
     Returns:
-        Ascending float64 cuts per column, at most 254; none for a category.
+        Ascending float64 cuts per column, at most 254, in small tables 65; none for a category.
     """
     edges = []
-    for column, size in zip(table.x.T.numpy(), table.cardinalities, strict=True):
+    most = MOST_CODES if len(table) >= SMALL else 63
+    baseline = table.baseline.tolist()
+    columns = zip(table.x.T.numpy(), table.cardinalities, baseline, strict=True)
+    for column, size, absent in columns:
         known = np.sort(column[~np.isnan(column)])
         values = np.unique(known)
         if size:
             values = values[:0]
-        elif len(values) > MOST_CODES + 1:
-            ranks = np.linspace(0, len(known) - 1, MOST_CODES + 1).round().astype(int)
+        elif len(values) > most + 1:
+            ranks = np.linspace(0, len(known) - 1, most + 1).round().astype(int)
             values = np.unique(known[ranks])
-        edges.append((values[:-1] + values[1:]) / 2)
+        cuts = (values[:-1] + values[1:]) / 2
+        if not size and not np.isnan(absent):
+            # the baseline has a bin of its own, so that trees can tell an absent cell
+            cuts = np.unique([*cuts, np.nextafter(absent, -np.inf), absent])
+        edges.append(cuts)
     return edges
 
 
@@ -185,12 +196,12 @@ def with_copies(table: Table, copies_weight: float, generator: torch.Generator) 
         generator: Source of the coalitions.
 
     Returns:
-        The rows, then copies: one of each row in large tables, up to 4 in small ones.
+        The rows, then copies: one of each row in large tables, up to 3 in small ones.
     """
     if copies_weight == 0:
         return table
     b, n = table.x.shape
-    copies = int(min(4, max(1, MOST_ROWS // max(1, b) - 1)))
+    copies = int(min(3, max(1, COPIED // max(1, b) - 1)))
     masks = [random_coalitions(b, n, generator) for _ in range(copies)]
     masked = [torch.where(mask, table.x, table.baseline) for mask in masks]
     weight = table.weight * (copies_weight / copies)
@@ -238,8 +249,8 @@ def _boost(
         constant = 0.0 if target is None else float(y[0])
         bias = torch.full((margins,), constant, dtype=torch.float64)
         return Forest(train.n_players, [[] for _ in range(margins)], bias)
-    model = _model(train, target, shape, most_trees, key)
-    model.set_params(early_stopping=True, n_iter_no_change=25)
+    model = _model(train, target, shape, most_trees, key, native=key % 2 == 0)
+    model.set_params(early_stopping=True, n_iter_no_change=20)
     model.fit(
         _binned(train.x, edges, train.cardinalities),
         y,
@@ -282,11 +293,13 @@ def _aim(table: Table, target: int | None) -> np.ndarray:
     return table.y.numpy() if target is None else _numbers(table, target)
 
 
-def _model(table: Table, target: int | None, shape: Shape, trees: int, key: int) -> Any:  # noqa: ANN401
+def _model(
+    table: Table, target: int | None, shape: Shape, trees: int, key: int, native: bool = True
+) -> Any:  # noqa: ANN401
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     kind: Any = HistGradientBoostingClassifier if target is None else HistGradientBoostingRegressor
-    native = [0 < size <= MOST_CODES for size in table.cardinalities]
+    sets = [native and 0 < size <= MOST_CODES for size in table.cardinalities]
     return kind(
         max_iter=trees,
         learning_rate=shape.learning_rate,
@@ -295,7 +308,7 @@ def _model(table: Table, target: int | None, shape: Shape, trees: int, key: int)
         min_samples_leaf=shape.min_rows,
         l2_regularization=shape.l2,
         max_features=shape.columns,
-        categorical_features=native if any(native) else None,
+        categorical_features=sets if any(sets) else None,
         random_state=key % 2**32,
     )
 

@@ -98,9 +98,11 @@ def _growers(absence: str) -> dict[str, Grower]:
         return grow_waves(folds, key=key, schedule=schedule, **options)
 
     def trees(folds: Folds, key: int, schedule: Schedule, *_: object) -> Grown:
-        from harsanyi.growing import grow_trees
+        from harsanyi.growing import SMALL, grow_trees
 
-        return grow_trees(folds, copies_weight=0.6 * schedule.coalition_weight, key=key)
+        # copies cost accuracy on whole rows, the more so the more rows there are to learn from
+        share = 0.6 if len(folds.table) < SMALL else 0.2
+        return grow_trees(folds, copies_weight=share * schedule.coalition_weight, key=key)
 
     def trained(kind: str) -> Grower:
         def grow_kind(

@@ -22,7 +22,15 @@ from harsanyi.parts.additive import AdditivePart
 from harsanyi.parts.waves import WavePart, draw_waves
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
-WAVES = 48  # per bag
+WAVES = 64  # per bag
+SMALL = 5000  # rows below which a number has few ramps and batches are small
+STEPS = 900  # about how many gradient steps waves take
+DECAY = 10.0  # waves decay so much faster than other weights: fast ones fit noise
+
+
+def ramps(rows: int) -> int:
+    """Ramps per number for so many rows; all smooth parts of a model have the same."""
+    return 4 if rows < SMALL else 8
 
 
 class Scale:
@@ -92,19 +100,19 @@ def _own(outputs: Tensor, folds: Folds) -> Tensor:
     return outputs[folds.bag, torch.arange(len(folds.bag))]
 
 
-def grow_linear(folds: Folds, *, key: int, bins: int = 8, steps: int = 60) -> Grown:
+def grow_linear(folds: Folds, *, key: int, steps: int = 60) -> Grown:
     """Additive terms by penalised maximum likelihood, the penalty chosen out of bag.
 
     Args:
         folds: Rows and bags.
         key: Key of the random choices.
-        bins: Ramps per number.
         steps: Steps of L-BFGS.
 
     Returns:
         One additive part, the mean of the bags.
     """
     table, k, g = folds.table, folds.table.n_outputs, folds.n_bags
+    bins = ramps(len(table))
     encoder, features = _features(folds, bins)
     scale = Scale(folds)
     targets = scale.targets(folds)
@@ -213,7 +221,6 @@ def grow_waves(
     *,
     key: int,
     schedule: Schedule,
-    bins: int = 8,
     waves: int = WAVES,
     checkpoint_dir: str | PathLike[str] | None = None,
     progress: bool = False,
@@ -224,7 +231,6 @@ def grow_waves(
         folds: Rows and bags.
         key: Key of the random choices.
         schedule: How long and how hard to train.
-        bins: Ramps per number.
         waves: Waves per bag.
         checkpoint_dir: Folder that a killed run continues from.
         progress: Show a bar.
@@ -233,6 +239,7 @@ def grow_waves(
         An additive part and a part of waves, whose sum is the mean of the bags.
     """
     table, k = folds.table, folds.table.n_outputs
+    bins = ramps(len(table))
     encoder, features = _features(folds, bins)
     scale = Scale(folds)
     generator = torch.Generator().manual_seed(key)
@@ -268,16 +275,18 @@ def grow_waves(
         targets.float() if targets.is_floating_point() else targets,
         _bag_weights(folds).T.float().contiguous(),
     )
-    batch = min(schedule.batch_size if len(table) < 8000 else 512, max(16, len(table) // 8))
+    batch = schedule.batch_size // 2 if len(table) < SMALL else 2 * schedule.batch_size
+    batch = min(max(1, batch), max(16, len(table) // 8))
+    epochs = schedule.epochs or min(60, max(12, STEPS * batch // len(table)))
     fit(
         bags,
         data,
         loss,
-        epochs=schedule.length(len(table)),
+        epochs=epochs,
         batch_size=batch,
         validate=lambda module: float(folds.loss(*outside(module))),
         patience=schedule.patience,
-        optimizer=AdamW(lr=schedule.learning_rate, weight_decay=schedule.weight_decay),
+        optimizer=AdamW(lr=schedule.learning_rate, weight_decay=DECAY * schedule.weight_decay),
         schedule=WarmupCosine(warmup=0.1),
         max_grad_norm=5.0,
         key=key,

@@ -78,7 +78,7 @@ class AdditivePart(nn.Module):
     @torch.no_grad()
     def fit_means(self, x: Tensor, weight: Tensor | None = None) -> AdditivePart:
         """Take every term's mean over raw training rows `(b, n)`; call it again after training."""
-        share = x.new_ones(len(x)) if weight is None else weight
+        share = x.new_ones(x.shape[0]) if weight is None else weight
         share = (share / share.sum()).to(self.weights)
         present = torch.ones_like(x, dtype=torch.bool)
         features = share @ self.features(x, present)
@@ -105,10 +105,10 @@ class AdditivePart(nn.Module):
 
         base = self.means.sum(0) if self.absent == "mean" else self.means.new_zeros(self.n_outputs)
         singles = torch.eye(self.n_players, dtype=torch.bool, device=x.device)
-        return Dividends(singles, self.shapley(x, present), base.expand(len(x), -1))
+        return Dividends(singles, self.shapley(x, present), base.expand(x.shape[0], -1))
 
     def _by_player(self, features: Tensor) -> Tensor:
         """Sums of weighted features by their owner, `(b, n, k)`."""
         weighted = features[..., None] * self.weights
-        terms = weighted.new_zeros(len(features), self.n_players, self.n_outputs)
+        terms = weighted.new_zeros(features.shape[0], self.n_players, self.n_outputs)
         return terms.index_add(1, self.features.owner, weighted)

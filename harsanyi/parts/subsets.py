@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harsanyi.features import PlayerFeatures
+from harsanyi.quadrature import row_tiles
 
 if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
@@ -191,14 +192,15 @@ class SubsetPart(nn.Module):
     def _scatter(self, values: Tensor, present: Tensor) -> Tensor:
         slots = einsum(values, self.shares.to(values.dtype), "b u m k, s m -> b u s k")
         chosen = torch.where(self.members >= 0, self.members, self.n_players).flatten()
-        phi = values.new_zeros(len(values), self.n_players + 1, self.n_outputs)
+        phi = values.new_zeros(values.shape[0], self.n_players + 1, self.n_outputs)
         phi = phi.index_add(1, chosen, rearrange(slots, "b u s k -> b (u s) k"))
         return phi[:, :-1] * present[..., None]
 
     def _tiles(self, x: Tensor, present: Tensor) -> list[tuple[Tensor, Tensor]]:
         held = self.inner.shape[0] * self.inner.shape[3] * len(self.coalitions)
         step = max(1, TILE // held)
-        return list(zip(x.split(step), present.split(step), strict=True)) if len(x) else []
+        tiles = zip(row_tiles(x, step), row_tiles(present, step), strict=True)
+        return list(tiles) if x.shape[0] else []
 
 
 def small_game(size: int) -> tuple[Tensor, Tensor, Tensor]:

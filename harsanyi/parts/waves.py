@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from harsanyi.features import PlayerFeatures
-from harsanyi.quadrature import exact_nodes, gauss_legendre
+from harsanyi.quadrature import exact_nodes, row_tiles
 
 if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
@@ -108,12 +109,12 @@ class WavePart(nn.Module):
         """
         units = len(self.phases)
         rows = max(1, TILE // (units * self.n_players))
-        parts = [
-            self._shapley(self._turns(a, p))
-            for a, p in zip(x.split(rows), present.split(rows), strict=True)
-        ]
+        tiles = zip(row_tiles(x, rows), row_tiles(present, rows), strict=True)
+        parts = [self._shapley(self._turns(a, p)) for a, p in tiles]
         return (
-            torch.cat(parts) if len(x) else self.phases.new_zeros(0, *x.shape[1:], self.n_outputs)
+            torch.cat(parts)
+            if x.shape[0]
+            else self.phases.new_zeros(0, *x.shape[1:], self.n_outputs)
         )
 
     def term_mass(self, x: Tensor, present: Tensor) -> Tensor:
@@ -127,7 +128,7 @@ class WavePart(nn.Module):
         out = [self.phases.new_zeros(0, n, self.n_outputs)]
         for rows, mask in zip(x.split(step), present.split(step), strict=True):
             sizes = 2 * (self._turns(rows, mask).detach() / 2).sin().abs()  # (b, n, r)
-            polynomial = sizes.new_zeros(n + 1, len(rows), units)
+            polynomial = sizes.new_zeros(n + 1, rows.shape[0], units)
             polynomial[0] = 1
             for player in range(n):
                 polynomial[1 : player + 2] += polynomial[: player + 1] * sizes[:, player]
@@ -142,11 +143,11 @@ class WavePart(nn.Module):
         factors = torch.polar(torch.ones_like(turns), turns) - 1
         turn = torch.polar(torch.ones_like(self.phases), self.phases)
         nobody = torch.zeros(0, self.n_players, dtype=torch.bool, device=x.device)
-        empty = self.phases.new_zeros(len(x), 0, self.n_outputs)
+        empty = self.phases.new_zeros(x.shape[0], 0, self.n_outputs)
         return Dividends(
             nobody,
             empty,
-            empty.new_zeros(len(x), self.n_outputs),
+            empty.new_zeros(x.shape[0], self.n_outputs),
             products=(Products(turn[:, None] * self.weights, factors),),
         )
 
@@ -167,18 +168,19 @@ class WavePart(nn.Module):
         square, cross, quarter = sine.square(), sine * cosine / 2, cosine.square() / 4
         top = phases + 2 * half.sum(1)
         nodes = enough_nodes(half, weights)
-        points, shares = gauss_legendre(nodes, dtype=wide, device=turns.device)
+        points, shares = np.polynomial.legendre.leggauss(nodes)  # on [-1, 1]
         total = torch.zeros_like(half)
-        for at, share in zip(points.tolist(), shares.tolist(), strict=True):
-            if at > 0.5:
+        for point, weight in zip(points.tolist(), shares.tolist(), strict=True):
+            if point > 0:
                 break
+            at, share = (1 + point) / 2, weight / 2
             real, imaginary = _product(1 - 2 * at * square, 4 * at * cross)
             # e^(ib) - e^(-i (b + sum a)) is what a node and its mirror have in common
             left, right = phases.cos() - top.cos(), phases.sin() + top.sin()
             a = share * (real * left - imaginary * right)
             b = share * (real * right + imaginary * left)
             shift = at - 0.5
-            scale = torch.addcmul(quarter, square, torch.as_tensor(shift**2, dtype=wide))
+            scale = quarter + square * shift**2
             total += (a[:, None] * (shift * square) - b[:, None] * cross) / scale
         return einsum(total, weights, "b n r, r k -> b n k").to(turns.dtype)
 
@@ -195,12 +197,12 @@ def enough_nodes(half: Tensor, weights: Tensor) -> int:
 
     Returns:
         An even number, so that no node falls on 1/2, where a factor can be 0; at most the number
-        that is exact by degree.
+        that is exact by degree, and that one where a program is exported.
 
     Source: Trefethen (2013), theorem 19.3, for the interval of length 1.
     """
     exact = 2 * math.ceil(exact_nodes(half.shape[1]) / 2)
-    if exact <= 4 or len(half) == 0:
+    if torch.compiler.is_exporting() or exact <= 4 or half.shape[0] == 0:
         return exact
     # a larger |sin| means a larger bound up to a right angle, beyond which rounding decides
     sine = half.detach().sin().abs().amax(0)  # (n, r)

@@ -51,6 +51,20 @@ def test_herding_is_four_times_closer_than_random_rows_and_no_farther_than_compr
         assert ours <= sum(random) / 5 / {10: 3.5, 30: 2.5}[features]
 
 
+def test_swaps_come_closer_than_greedy_choice_alone():
+    X = mixture(600, 5)
+    rows = ((X - X.mean(0)) / X.std(0, correction=0)).clamp(-3, 3)
+    squares = torch.cdist(rows, rows) ** 2
+    kernel = (-squares / squares[squares > 0].median()).exp()
+    mean, total, greedy = kernel.mean(0), torch.zeros(600, dtype=X.dtype), []
+    for step in range(24):
+        score = total / (step + 1) - mean
+        score[greedy] = torch.inf
+        greedy.append(int(score.argmin()))
+        total += kernel[greedy[-1]]
+    assert mmd(X, X[compress(X, 24)]) < 0.98 * mmd(X, X[greedy])
+
+
 def test_simplex_weights_are_the_best_of_a_fine_grid():
     X = mixture(200, 2)
     kept = X[:3]
@@ -78,6 +92,7 @@ def test_simplex_weights_satisfy_their_optimality_conditions():
     weights = simplex_weights(kernel, embedding)
     gradient = kernel @ weights - embedding
     active = weights > 0
+    assert (weights >= 0).all()
     assert 2 <= int(active.sum()) < 60
     torch.testing.assert_close(
         gradient[active], gradient[active].mean().expand(int(active.sum())), atol=1e-7, rtol=0

@@ -14,18 +14,19 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 TEXTS = ["The film was not good.", "Dull!", "a great, unbelievable story but long. The film!"]
 
 
-def wordpiece():
+def wordpiece(*, framed: bool = True):
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     vocabulary = {token: i for i, token in enumerate(SPECIAL + WORDS)}
     core = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     core.normalizer = normalizers.BertNormalizer()
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
+    if framed:
+        core.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+        )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="[PAD]",
@@ -85,7 +86,7 @@ def classifier(kind: str = "bert", longest: int = 24):
 
 
 def text_model(kind: str = "bert", **options) -> TextModel:
-    tokenizer = wordpiece()
+    tokenizer = wordpiece(framed=kind != "gpt2")  # decoders read out at the last word
     if kind in ("distilbert", "gpt2"):
         tokenizer.model_input_names = ["input_ids", "attention_mask"]
     return TextModel(classifier(kind), tokenizer, **options)
@@ -178,12 +179,13 @@ def test_dropping_is_leaving_tokens_out_where_positions_are_kept(kind):
     keep = torch.tensor([True, False, True, True, False])
     values = game(keep[None, None])[0, 0]
     ids = game._encoding["input_ids"][0]
-    kept = torch.cat([torch.tensor([True]), keep, torch.tensor([True])])
+    special = torch.tensor([True])
+    kept = keep if kind == "gpt2" else torch.cat([special, keep, special])
     if kind == "distilbert":  # takes no position ids: hide by attention instead
         wanted = model.model(input_ids=ids[None], attention_mask=kept.long()[None]).logits[0]
     else:
         wanted = model.model(
-            input_ids=ids[kept][None], position_ids=torch.arange(7)[kept][None]
+            input_ids=ids[kept][None], position_ids=torch.arange(len(ids))[kept][None]
         ).logits[0]
     torch.testing.assert_close(values, wanted.detach(), atol=1e-5, rtol=0)
     # another word in place of a dropped one changes nothing

@@ -72,6 +72,7 @@ _HOME: dict[str, str] = {
     "partial_dependence": "importance",
     "patches": "imagery",
     "permutation_shapley": "sampling",
+    "regression_adjusted": "adjusted",
     "sage": "importance",
     "sample_until": "stopping",
     "semivalue": "semivalues",

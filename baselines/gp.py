@@ -16,7 +16,7 @@ from baselines.designs import CACHE, PairSample, sample_pairs
 from baselines.evaluation import Estimate, check_budget, estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
-from baselines.regression import PairOperator, Residuals, half_differences, least_squares
+from baselines.regression import Jackknife, PairOperator, half_differences, least_squares
 
 ORDERS = (1, 3, 5, 7)
 """Orders of interaction with a variance of their own."""
@@ -28,6 +28,9 @@ TUNED_PAIRS = (160, 400)
 TUNED_COLUMNS = 32
 """Pairs (more of them when columns are few) and (explicand, output) columns on which the
 hyper-parameters are chosen."""
+
+LOOKED_AT = 256
+"""Pairs whose leave-one-out residuals enter the standard errors."""
 
 VAGUE = 2.0
 """Standard deviation of the logarithm of a hyper-parameter around the default prior."""
@@ -126,10 +129,12 @@ class OddGPDesign:
         self.prior = prior
         self.coalitions = self.sample.coalitions
 
-    def solve(self, values: Tensor) -> Estimate:
-        """The posterior mean of the attributions."""
+    def solve(self, values: Tensor, *, finite: bool = True) -> Estimate:
+        """The posterior mean of the attributions; `finite` as in `PairOperator.solve`."""
         prior = self.prior or choose_prior(self.sample, half_differences(values))
-        answer = _additive_exactly(self.sample, values, self.operator(prior).solve(values))
+        answer = _additive_exactly(
+            self.sample, values, self.operator(prior).solve(values, finite=finite)
+        )
         told = torch.tensor([*prior.table, prior.noise], dtype=torch.float64)
         return dataclasses.replace(answer, diagnostics={"prior": told})
 
@@ -207,12 +212,22 @@ def _operator(sample: PairSample, rows: Tensor, prior: Prior, correct: bool) -> 
     total = torch.zeros(p + 1, dtype=torch.float64)
     total[0] = 2.0
     matrix = matrix + (total - matrix.sum(0)) / n  # efficiency, against rounding
-    leave_out = None
-    if 2 * n <= p <= DENSE:
-        inverse = torch.cholesky_inverse(factor)
-        leave_out = Residuals(None, inverse[1:], 1 / inverse.diagonal()[1:, None])
+    errors = _jackknife(sample, matrix, factor) if 2 * n <= p <= DENSE else None
+    return PairOperator(rows, matrix, errors)
+
+
+def _jackknife(sample: PairSample, matrix: Tensor, factor: Tensor) -> Jackknife:
+    """Leave-one-out residuals of a Gaussian process, (C o)_j / C_jj, at evenly spread pairs."""
+    p = len(sample)
+    rows = torch.linspace(0, p - 1, min(p, LOOKED_AT)).round().long()
+    columns = torch.zeros(p + 1, len(rows), dtype=torch.float64)
+    columns[rows + 1, torch.arange(len(rows))] = 1.0
+    inverse = torch.cholesky_solve(columns, factor).T  # (q, p + 1)
+    scale = 1 / inverse.gather(1, rows[:, None] + 1)
     # the prior carries errors across sizes, so a size that was used up keeps some of its own
-    return PairOperator(rows, matrix, leave_out, sample.unseen.sqrt())
+    unseen = sample.unseen.sqrt()[rows]
+    squares = matrix[:, rows + 1].square() * (p / len(rows))
+    return Jackknife(inverse, None, rows, scale, squares, unseen)
 
 
 def _corrected(

@@ -138,51 +138,75 @@ class PairOperator:
         coalitions: Bool `(2 + 2 p, n)`.
         matrix: Float64 `(n, p + 1)`: what half the difference of the ends, and then of each
             pair, adds to each value.
-        leave_out: `(p, p + 1)` map to the leave-one-out residuals of the pairs, or None where
-            standard errors make no sense.
-        unseen: Float64 `(p,)`, share of each pair's size that was not drawn.
+        errors: What the standard errors take, or None where they make no sense.
     """
 
     coalitions: Tensor
     matrix: Tensor
-    leave_out: "Residuals | None"
-    unseen: Tensor
+    errors: "Jackknife | None"
 
-    def solve(self, values: Tensor) -> Estimate:
-        """Attributions and, by the delete-one jackknife, their errors."""
+    def solve(self, values: Tensor, *, finite: bool = True) -> Estimate:
+        """Attributions and, by the delete-one jackknife, their errors.
+
+        Args:
+            values: Float64 `(b, 2 + 2 p, k)` of the coalitions.
+            finite: Whether a size all of whose pairs were drawn has no error left; false for
+                residuals of a proxy that differs from pair to pair.
+
+        Returns:
+            Attributions `(b, n, k)`.
+        """
         b, k = len(values), values.shape[-1]
         halves = half_differences(values)  # (p + 1, b * k)
-        matrix = self.matrix.to(halves.device)
-        found = rearrange(matrix @ halves, "n (b k) -> b n k", b=b, k=k)
-        if self.leave_out is None:
-            return Estimate(found)
-        left = self.leave_out(halves)
-        share = (matrix[:, 1:].square() * self.unseen.to(halves.device)) @ left.square()
-        return Estimate(found, rearrange(share.sqrt(), "n (b k) -> b n k", b=b, k=k))
+        found = self.matrix.to(halves.device) @ halves
+        answer = rearrange(found, "n (b k) -> b n k", b=b, k=k)
+        if self.errors is None:
+            return Estimate(answer)
+        errors = self.errors(halves, found, finite)
+        return Estimate(answer, rearrange(errors, "n (b k) -> b n k", b=b, k=k))
 
 
 @dataclasses.dataclass(frozen=True)
-class Residuals:
-    """Leave-one-out residuals of a linear smoother of half differences.
+class Jackknife:
+    """Standard errors of a linear smoother from what it loses when one pair is left out.
+
+    Leaving out pair j moves value i by the operator's entry (i, j) times the leave-one-out
+    residual of pair j, so no smoother is fitted again.
 
     Args:
-        basis: `(p, q)`, and
-        coefficients: `(q, p + 1)`, whose product is the smoother; or None for a smoother whose
-            residuals are `coefficients` times the data.
-        scale: `(p, 1)`, one over the share of each pair that its own value does not explain.
+        residuals: `(q, p + 1)`, the residuals of `q` of the pairs given the half differences; or
+            None for least squares, whose residuals follow from its answer.
+        signs: `(p, n)` for least squares, else None.
+        rows: Int64 `(q,)`, the pairs that are looked at.
+        scale: `(q, 1)`, one over the share of each pair that its own value does not explain.
+        squares: `(n, q)`, squared entries of the operator, raised so that `q` pairs stand for all.
+        unseen: `(q,)`, what is left of the variance of each pair's size, 0 when all were drawn.
     """
 
-    basis: Tensor | None
-    coefficients: Tensor
+    residuals: Tensor | None
+    signs: Tensor | None
+    rows: Tensor
     scale: Tensor
+    squares: Tensor
+    unseen: Tensor
 
-    def __call__(self, halves: Tensor) -> Tensor:
-        """Residuals `(p, c)` of half differences `(p + 1, c)`."""
-        coefficients = self.coefficients.to(halves.device)
-        if self.basis is None:
-            return (coefficients @ halves) * self.scale.to(halves.device)
-        fitted = self.basis.to(halves.device) @ (coefficients @ halves)
-        return (halves[1:] - fitted) * self.scale.to(halves.device)
+    def __call__(self, halves: Tensor, found: Tensor, finite: bool = True) -> Tensor:
+        """Errors `(n, c)` from half differences `(p + 1, c)` and attributions `(n, c)`.
+
+        Infinite where every pair is fitted to rounding: there is then nothing to learn from.
+        """
+        device = halves.device
+        data = halves[1 + self.rows.to(device)]
+        if self.signs is not None:
+            left = data - self.signs.to(device) @ found / 2
+        else:
+            assert self.residuals is not None  # one of the two is given
+            left = self.residuals.to(device) @ halves.to(self.residuals.dtype)
+        left = left * self.scale.to(left)
+        squares = self.squares * self.unseen if finite else self.squares
+        errors = (squares.to(left) @ left.square()).sqrt().to(halves.dtype)
+        still = left.abs().amax(0) <= 1e-12 * halves.abs().amax(0)
+        return torch.where(still, torch.inf, errors)
 
 
 def half_differences(values: Tensor) -> Tensor:
@@ -215,12 +239,14 @@ def least_squares_design(n_players: int, n_pairs: int, key: int, law: str) -> Pa
     def make() -> PairOperator:
         sample = sample_pairs(n_players, n_pairs, key, law)
         matrix = least_squares(sample)
-        leave_out = None
+        errors = None
         if n_pairs >= 2 * n_players:
             signs = sample.signs
             own = (signs * matrix[:, 1:].T).sum(1, keepdim=True) / 2
-            leave_out = Residuals(signs, matrix / 2, 1 / (1 - own).clamp(min=1e-6))
-        return PairOperator(sample.coalitions, matrix, leave_out, sample.unseen)
+            squares = matrix[:, 1:].square()
+            scale = 1 / (1 - own).clamp(min=1e-6)
+            errors = Jackknife(None, signs, torch.arange(n_pairs), scale, squares, sample.unseen)
+        return PairOperator(sample.coalitions, matrix, errors)
 
     return CACHE.get(("least squares", n_players, n_pairs, key, law), make)
 

@@ -21,6 +21,7 @@ def model_card(estimator: Any) -> str:  # noqa: ANN401
         f"order {size}: {share:.1%}" for size, share in enumerate(measures["order_spectrum"], 1)
     )
     parts = ", ".join(sorted({part.spec["kind"] for part in net.parts})) or "none"
+    players = ", ".join(estimator.players_[:50]) + (", ..." if net.n_players > 50 else "")
     return f"""---
 library_name: harsanyi
 tags: [tabular-{"regression" if regression else "classification"}, shapley-values]
@@ -28,8 +29,8 @@ tags: [tabular-{"regression" if regression else "classification"}, shapley-value
 
 # {kind}
 
-A model of {net.n_players} players and {net.n_outputs} outputs whose forward pass holds the exact Shapley
-values of its own game, v(S) = `{call}(X, present=S)`, with absence "{net.absence}".
+A model of {net.n_players} players and {net.n_outputs} outputs whose forward pass holds the exact
+Shapley values of its own game, v(S) = `{call}(X, present=S)`, with absence "{net.absence}".
 
 | measured on {measures["rows"]} held-out rows | |
 |---|---|
@@ -41,7 +42,7 @@ values of its own game, v(S) = `{call}(X, present=S)`, with absence "{net.absenc
 
 The held-out rows chose epochs and mixture weights, so scores on fresh rows may be a little lower.
 
-Parts: {parts}. Players: {", ".join(estimator.players_[:50])}{", ..." if net.n_players > 50 else ""}.
+Parts: {parts}. Players: {players}.
 Outputs: {", ".join(map(str, net.config.outputs))}.
 
 ```python

@@ -1,7 +1,7 @@
 """From a data frame or an array to raw float64 rows: one player per column, categories as codes.
 
-Nothing is scaled here, so that a baseline can be compared with raw values, and nothing is guessed: an infinite number
-and a category that training did not show are errors.
+Nothing is scaled here, so that a baseline can be compared with raw values, and nothing is guessed:
+an infinite number and a category that training did not show are errors.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ Unknown = Literal["error", "missing"]
 def learn_columns(frame: Any) -> tuple[Column, ...]:  # noqa: ANN401 - a pandas frame
     """Names, kinds and categories of the columns of a frame.
 
-    Columns of dtype object, category, string and bool are categories, unless an object column holds numbers
-    only; a category is known when it occurs.
+    Columns of dtype object, category, string and bool are categories, unless an object column
+    holds numbers only; a category is known when it occurs.
 
     Args:
         frame: A pandas DataFrame.
@@ -78,7 +78,8 @@ def encode_frame(
     Args:
         frame: A pandas DataFrame.
         columns: What `learn_columns` learned.
-        unknown: What to do with a category that is not known: "error", or "missing" to treat it as a missing value.
+        unknown: What to do with a category that is not known: "error", or "missing" to treat it as
+            a missing value.
 
     Returns:
         `(b, n)` float64: numbers, codes, NaN for missing.
@@ -111,7 +112,8 @@ def category_code(value: Any, column: Column) -> float:  # noqa: ANN401
         return float("nan")
     if _label(value) not in column.categories:
         raise ValueError(
-            f"{value!r} is no category of {column.name!r}; known are {list(column.categories[:8])}."
+            f"{value!r} is no category of {column.name!r}; known are "
+            f"{list(column.categories[:8])}."
         )
     return float(column.categories.index(_label(value)))
 

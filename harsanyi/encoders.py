@@ -1,7 +1,8 @@
 """One vector per player, a function of that player's value alone.
 
-An encoder never looks at another player: that is half of what makes a unit's output depend on its field only. Whether a
-player is present is not the encoder's business; flags travel beside the vectors.
+An encoder never looks at another player: that is half of what makes a unit's output depend on its
+field only. Whether a player is present is not the encoder's business; flags travel beside the
+vectors.
 """
 
 import torch
@@ -54,8 +55,8 @@ class PlayerEncoder(nn.Module):
     """A learned vector for each player: piecewise-linear in a number, a table row for a category.
 
     A number enters as its standardised value, `bins` ramps between quantiles, and a flag for
-    "missing", which is a value like any other. A category enters by its code; its table has one row more, for
-    "missing". The vectors are finite for every input, infinity included.
+    "missing", which is a value like any other. A category enters by its code; its table has one
+    row more, for "missing". The vectors are finite for every input, infinity included.
 
     Args:
         n_players: Players `n`.

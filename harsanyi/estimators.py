@@ -1,4 +1,4 @@
-"""HarsanyiClassifier and HarsanyiRegressor: scikit-learn estimators that explain themselves exactly."""
+"""HarsanyiClassifier and HarsanyiRegressor: estimators that explain themselves exactly."""
 
 from __future__ import annotations
 
@@ -145,9 +145,9 @@ class _HarsanyiEstimator(BaseEstimator):
             present: Players of the game, bool `(b, n)` or `(n,)`; the others stay absent.
 
         Returns:
-            Values `(b, n, k)` in units of the outputs (logits for a classifier) and base values; diagnostics hold
-            the additivity gap `(b, k)` and the order spectrum `(b, n, k)`, the share of each order in the
-            absolute dividends of the parts.
+            Values `(b, n, k)` in units of the outputs (logits for a classifier) and base values;
+            diagnostics hold the additivity gap `(b, k)` and the order spectrum `(b, n, k)`, the
+            share of each order in the absolute dividends of the parts.
         """
         x, mask = self._rows(X, present)
         explanation = self.net_.explain(x, mask)
@@ -199,7 +199,8 @@ class _HarsanyiEstimator(BaseEstimator):
 
         Raises:
             FileNotFoundError: If a file is missing.
-            ValueError: If a file is truncated or corrupt, of another version, or of another kind of model.
+            ValueError: If a file is truncated or corrupt, of another version, or of another kind
+                of model.
         """
         from harsanyi.saving import load_estimator
 
@@ -277,19 +278,22 @@ class _HarsanyiEstimator(BaseEstimator):
 class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
     """A classifier whose every prediction comes with exact Shapley values of its logits.
 
-    The game is v(S) = `logits(X, present=S)`. In `absence="mask"`, the default, only the mask decides who is
-    absent, so a value that happens to equal the baseline keeps its say; on data where most rows share
-    a column's mode, `absence="baseline"` would give that column a value of zero in all of them.
+    The game is v(S) = `logits(X, present=S)`. In `absence="mask"`, the default, only the mask
+    decides who is absent, so a value that happens to equal the baseline keeps its say; on data
+    where most rows share a column's mode, `absence="baseline"` would give that column a value of
+    zero in all of them.
 
     Args:
-        preset: "chen2023" for the published Harsanyi-MLP with its blocks alive, "chen2023-released" for it as published, dead
-            blocks included; None for the recipe for tables.
+        preset: "chen2023" for the published Harsanyi-MLP with its blocks alive,
+            "chen2023-released" for it as published, dead blocks included; None for the recipe for
+            tables.
         parts: Kinds of parts to use, such as ("gated", "trees"); the recipe's choice when None.
         bags: Bags per part; the recipe's choice when None.
-        absence: "mask", "baseline" (absent, too, when a cell equals `baseline_`) or "marginal" (averaged over
-            the training rows, where every part can).
+        absence: "mask", "baseline" (absent, too, when a cell equals `baseline_`) or "marginal"
+            (averaged over the training rows, where every part can).
         baseline: "mean" (mode for a category), or one raw row, in order or by name.
-        unknown: "error" refuses a category that training did not show, "missing" treats it as missing.
+        unknown: "error" refuses a category that training did not show, "missing" treats it as
+            missing.
         coalition_weight: Share of the loss on random coalitions.
         epochs: Passes over the rows at most; None fits them to their number.
         batch_size: Rows per step.
@@ -435,8 +439,8 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
 class HarsanyiRegressor(RegressorMixin, _HarsanyiEstimator):
     """A regressor whose every prediction comes with exact Shapley values.
 
-    The game is v(S) = `outputs(X, present=S)`, in units of the target. Arguments and attributes are those of
-    `HarsanyiClassifier`, without classes.
+    The game is v(S) = `outputs(X, present=S)`, in units of the target. Arguments and attributes
+    are those of `HarsanyiClassifier`, without classes.
     """
 
     _problem_type = "regression"
@@ -505,14 +509,14 @@ def _mask(present: Any, x: Tensor) -> Tensor | None:  # noqa: ANN401
         raise TypeError(f"present has dtype {mask.dtype}; pass a bool mask, true = present.")
     if mask.shape not in (x.shape, x.shape[1:], (1, x.shape[1])):
         raise ValueError(
-            f"present has shape {tuple(mask.shape)}; X has {tuple(x.shape)}, and one flag per cell "
-            "or per player is needed."
+            f"present has shape {tuple(mask.shape)}; X has {tuple(x.shape)}, and one flag per "
+            "cell or per player is needed."
         )
     return mask.to(x.device).expand(x.shape)
 
 
 def _key(random_state: Any) -> int:  # noqa: ANN401
-    """A seed from any of scikit-learn's kinds; None takes fresh entropy and moves no global state."""
+    """A seed from any of scikit-learn's kinds; None takes fresh entropy, no global state."""
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
     if isinstance(random_state, (int, np.integer)):

@@ -79,13 +79,13 @@ def fit_net(
     progress: bool = False,
     description: str = "fit",
 ) -> History:
-    """Train whatever is trainable in a net, in place; it is left in eval mode with its best weights.
+    """Train whatever is trainable in a net, in place; eval mode and best weights are left.
 
     Args:
         net: The net; parts without parameters (trees) take part in the forward pass only.
         train: Rows to learn from.
-        validation: Rows that choose the epoch, under the same loss with fixed coalitions; None keeps the
-            last epoch.
+        validation: Rows that choose the epoch, under the same loss with fixed coalitions; None
+            keeps the last epoch.
         schedule: How long and how hard; the defaults of `Schedule` when None.
         optimizer: Makes an optimizer of constant rate; AdamW along a cosine when None.
         key: Key of every random choice.
@@ -210,7 +210,7 @@ def gated_part(
 
 
 def random_fields(n: int, size: int, most: int, generator: torch.Generator) -> list[list[int]]:
-    """Distinct fields of `size` of `n` players: all if there are at most `most`, else random ones."""
+    """Distinct fields of `size` of `n` players: all if at most `most`, else random ones."""
     if math.comb(n, size) <= most:
         return [list(members) for members in combinations(range(n), size)]
     drawn: dict[tuple[int, ...], None] = {}

@@ -1,7 +1,8 @@
 """Constants that stay float64 whatever dtype a module is cast to: raw baselines and thresholds.
 
-`module.half()` and `from_pretrained(dtype=...)` cast every floating buffer. A baseline rounded that way would no
-longer equal the raw rows it is compared with, so these constants are stored as their bits.
+`module.half()` and `from_pretrained(dtype=...)` cast every floating buffer. A baseline rounded
+that way would no longer equal the raw rows it is compared with, so these constants are stored as
+their bits.
 """
 
 import torch

@@ -1,8 +1,9 @@
 """The logical AND of a unit: off as soon as one member of its field is absent.
 
-The presence gate asks the flags of the players and is exact in floating point. The value gate of the paper asks whether
-the children's *values* are zero; in exact arithmetic the two agree, but a value that should cancel to zero
-may come out as a rounding residual that depends on the batch shape, and then the paper's gate opens.
+The presence gate asks the flags of the players and is exact in floating point. The value gate of
+the paper asks whether the children's *values* are zero; in exact arithmetic the two agree, but a
+value that should cancel to zero may come out as a rounding residual that depends on the batch
+shape, and then the paper's gate opens.
 """
 
 from typing import Literal

@@ -1,7 +1,8 @@
 """What a net is trained on: the full row, and random coalitions of it.
 
-An explanation is only as good as its game. A net that never saw a row with players missing has an arbitrary v(S), and
-biases can be moved between units without changing any full prediction; the second term pins both.
+An explanation is only as good as its game. A net that never saw a row with players missing has an
+arbitrary v(S), and biases can be moved between units without changing any full prediction; the
+second term pins both.
 """
 
 from typing import Any, Literal

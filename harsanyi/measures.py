@@ -1,4 +1,4 @@
-"""What a fitted net was measured to be: accuracy, whole and half masked, exactness, order spectrum."""
+"""What a fitted net was measured to be: scores whole and half masked, exactness, orders."""
 
 from typing import Any
 
@@ -25,9 +25,9 @@ def measure(net: HarsanyiNet, table: Table, *, draws: int = 20, key: int = 0) ->
         key: Key of masks and players.
 
     Returns:
-        Plain numbers: `rows`; `score` and `masked_score` (accuracy, or share of variance explained); `exactness`, the
-        largest difference from enumeration, and `additivity_gap`, both relative to max(1, |v|); `order_spectrum`, shares of
-        the absolute dividends by order.
+        Plain numbers: `rows`; `score` and `masked_score` (accuracy, or share of variance
+        explained); `exactness`, the largest difference from enumeration, and `additivity_gap`,
+        both relative to max(1, |v|); `order_spectrum`, shares of the absolute dividends by order.
     """
     generator = torch.Generator().manual_seed(key)
     x = table.x[:2048]

@@ -1,4 +1,4 @@
-"""HarsanyiNet: a bias and a sum of exact parts, whose forward pass holds its own Shapley values."""
+"""HarsanyiNet: a bias and a sum of exact parts; its forward pass holds its Shapley values."""
 
 import json
 from collections.abc import Sequence
@@ -51,16 +51,16 @@ class NetConfig:
 class HarsanyiNet(nn.Module):
     """A network that is exactly explained by its own forward pass.
 
-    The game of a row x is v(S) = `net(x, present=S)`, which sums bias and parts. In `baseline` semantics a player
-    is absent, too, when its raw value equals the baseline, so that v(S) is a function of the row alone
-    and anybody can check it as a black box. In `mask` semantics only the mask decides and the
-    baseline's value is a value like any other. In `marginal` semantics an absent player is averaged over the
-    training rows, where every part can.
+    The game of a row x is v(S) = `net(x, present=S)`, which sums bias and parts. In `baseline`
+    semantics a player is absent, too, when its raw value equals the baseline, so that v(S) is a
+    function of the row alone and anybody can check it as a black box. In `mask` semantics only the
+    mask decides and the baseline's value is a value like any other. In `marginal` semantics an
+    absent player is averaged over the training rows, where every part can.
 
     Args:
-        config: Read by attribute: `n_players`, `n_outputs`, `parts` (specs, see `harsanyi.parts.build`), `absence`,
-            and optionally `gauge` ("free", or "binary": one number z read as the logits (-z/2, +z/2)),
-            `players` and `outputs` (names).
+        config: Read by attribute: `n_players`, `n_outputs`, `parts` (specs, see
+            `harsanyi.parts.build`), `absence`, and optionally `gauge` ("free", or "binary": one
+            number z read as the logits (-z/2, +z/2)), `players` and `outputs` (names).
         parts: Modules to use in place of building them from the specs.
 
     Raises:
@@ -184,8 +184,8 @@ class HarsanyiNet(nn.Module):
             present: Bool `(b, n)` or `(n,)`; None means everybody.
 
         Returns:
-            Outputs `(b, k)`, Shapley values `(b, n, k)` of the game below `present`, and outputs with nobody
-            present `(b, k)`.
+            Outputs `(b, k)`, Shapley values `(b, n, k)` of the game below `present`, and outputs
+            with nobody present `(b, k)`.
         """
         self._check(x, present)
         there = self.presence(x, present)
@@ -209,12 +209,13 @@ class HarsanyiNet(nn.Module):
 
         Args:
             x: Raw rows `(b, n)`.
-            present: Players of the game, bool `(b, n)` or `(n,)`; the others stay absent and get 0.
+            present: Players of the game, bool `(b, n)` or `(n,)`; the others stay absent and get
+                0.
             max_rows: Rows worked on at once; by default what a memory budget allows.
 
         Returns:
-            Values `(b, n, k)` in units of the outputs. `diagnostics["additivity_gap"]` `(b, k)` is the sum of the
-            values minus what it should be, as measured.
+            Values `(b, n, k)` in units of the outputs. `diagnostics["additivity_gap"]` `(b, k)` is
+            the sum of the values minus what it should be, as measured.
         """
         self._check(x, present)
         mask = None if present is None else present.expand(x.shape)
@@ -280,8 +281,8 @@ class HarsanyiNet(nn.Module):
     def order_spectrum(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """Share of each order in the absolute dividends of the parts, `(b, n, k)`.
 
-        Order s stands at s - 1. Dividends of different parts on one coalition are counted one by one;
-        `dividends(x).order_spectrum()` adds them up first, where they can be listed.
+        Order s stands at s - 1. Dividends of different parts on one coalition are counted one by
+        one; `dividends(x).order_spectrum()` adds them up first, where they can be listed.
 
         Args:
             x: Raw rows `(b, n)`.
@@ -292,17 +293,15 @@ class HarsanyiNet(nn.Module):
         self._check(x, present)
         there = self.presence(x, present)
         mass = self.bias.new_zeros(*x.shape, self.bias.shape[0])
-        for weight, part in zip(self.mixture, self.parts, strict=True):
-            step = min(64, self.max_rows)
-            tiles = zip(x.split(step), there.split(step), strict=True) if len(x) else ()
-            pieces = (
-                part.term_mass(x, there)  # pyright: ignore[reportCallIssue]
-                if hasattr(part, "term_mass")
-                else torch.cat(
-                    [mass[:0], *(term_mass(part.terms(*tile)) for tile in tiles)]  # pyright: ignore[reportCallIssue]
-                )
-            )
-            mass = mass + weight.abs() * pieces
+        step = min(64, self.max_rows)
+        for weight, module in zip(self.mixture, self.parts, strict=True):
+            part: Any = module
+            if hasattr(part, "term_mass"):
+                pieces = [part.term_mass(x, there)]
+            else:
+                tiles = zip(x.split(step), there.split(step), strict=True) if len(x) else ()
+                pieces = [mass[:0], *(term_mass(part.terms(*tile)) for tile in tiles)]
+            mass = mass + weight.abs() * torch.cat(pieces)
         share = shares(mass)
         return share.expand(-1, -1, self.n_outputs) if self.gauge == "binary" else share
 

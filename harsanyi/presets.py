@@ -1,9 +1,10 @@
 """The published Harsanyi-MLP, to be reproduced and compared with.
 
-Its architecture is the paper's: scalar units, learned children, the product of tanh as the AND, ReLU, no bias, a linear read-out of
-every block. Its defaults are not viable: with ten children a unit of block 2 fires on hardly any row and one
-of block 3 never, so no gradient reaches them. "chen2023" therefore starts blocks 2 and 3 from two children that fire
-together on the training rows; "chen2023-released" starts as published, dead blocks included.
+Its architecture is the paper's: scalar units, learned children, the product of tanh as the AND,
+ReLU, no bias, a linear read-out of every block. Its defaults are not viable: with ten children a
+unit of block 2 fires on hardly any row and one of block 3 never, so no gradient reaches them.
+"chen2023" therefore starts blocks 2 and 3 from two children that fire together on the training
+rows; "chen2023-released" starts as published, dead blocks included.
 """
 
 from dataclasses import replace
@@ -38,8 +39,8 @@ def grow_published(
 ) -> HarsanyiNet:
     """Train a Harsanyi-MLP: with our loop and loss, or for "chen2023-released" as published.
 
-    As published means plain stochastic gradient descent at 0.1 on full rows in batches of 128 for 100 epochs, the last
-    epoch kept; of `schedule` only the epochs are read, where given.
+    As published means plain stochastic gradient descent at 0.1 on full rows in batches of 128 for
+    100 epochs, the last epoch kept; of `schedule` only the epochs are read, where given.
 
     Args:
         train: Rows to learn from.

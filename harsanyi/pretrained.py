@@ -31,7 +31,8 @@ class HarsanyiConfig(PreTrainedConfig):
         players: Names of the players.
         outputs: Names of the outputs.
         categories: Labels of each player's codes; empty for a number.
-        coalition_weight: Share of the loss on random coalitions when `forward` gets labels in training.
+        coalition_weight: Share of the loss on random coalitions when `forward` gets labels in
+            training.
         estimator: What a scikit-learn estimator needs beside the net.
         measures: What was measured on held-out rows.
         format_version: Version of the saved form.
@@ -57,8 +58,8 @@ class HarsanyiConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if self.format_version != FORMAT:
             raise ValueError(
-                f"config.format_version is {self.format_version!r}; this version of harsanyi reads "
-                f"{FORMAT}. Save the model again with the version that wrote it."
+                f"config.format_version is {self.format_version!r}; this version of "
+                f"harsanyi reads {FORMAT}. Save the model again with the version that wrote it."
             )
         if not isinstance(self.n_players, int) or not isinstance(self.n_outputs, int):
             raise TypeError(
@@ -173,7 +174,8 @@ class HarsanyiForClassification(HarsanyiPreTrainedModel):
         Args:
             x: Raw rows `(b, n)`, as the estimators' `encode` gives them.
             present: Bool `(b, n)`; None means everybody.
-            labels: Classes `(b,)` or targets `(b, k)`. In training the loss includes random coalitions.
+            labels: Classes `(b,)` or targets `(b, k)`. In training the loss includes random
+                coalitions.
             return_dict: False for a tuple.
 
         Returns:

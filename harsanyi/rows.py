@@ -208,8 +208,8 @@ def baseline_row(
     """The baseline as one encoded row.
 
     Args:
-        given: "mean", or one raw row: a sequence in the order of the columns, or a mapping by name whose missing names
-            take the mean or mode.
+        given: "mean", or one raw row: a sequence in the order of the columns, or a mapping by name
+            whose missing names take the mean or mode.
         rows: Training rows `(b, n)`, encoded.
         weight: Their weights.
         columns: The players.
@@ -218,7 +218,8 @@ def baseline_row(
         `(n,)`, float64; NaN where a column was never known.
 
     Raises:
-        ValueError: If the row has another length, a name or category is unknown, or a number is infinite.
+        ValueError: If the row has another length, a name or category is unknown, or a number is
+            infinite.
     """
     row = np.array(
         [_typical(rows[:, i], weight, column) for i, column in enumerate(columns)],

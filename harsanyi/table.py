@@ -1,4 +1,4 @@
-"""What a recipe grows parts from: raw float64 rows, targets, weights and what is known of the columns."""
+"""What a recipe grows parts from: raw float64 rows, targets, weights and the columns."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -34,13 +34,16 @@ class Table:
 
     Attributes:
         x: Raw rows `(b, n)`, float64: numbers as they are, category codes, NaN for missing.
-        y: Classes `(b,)` int64, or targets `(b, k)` float64 for regression and for distillation of logits.
+        y: Classes `(b,)` int64, or targets `(b, k)` float64 for regression and for distillation of
+            logits.
         weight: Sample weights `(b,)`, float64, of mean 1 (class weights are in it).
         columns: The `n` players.
-        n_outputs: Outputs of a part: 1 for regression and for two classes (the log-odds of class 1), else `k`.
+        n_outputs: Outputs of a part: 1 for regression and for two classes (the log-odds of class
+            1), else `k`.
         problem_type: "classification" or "regression".
         absence: The semantics the net will have.
-        baseline: Raw row `(n,)`, float64, that absence substitutes where a part substitutes anything.
+        baseline: Raw row `(n,)`, float64, that absence substitutes where a part substitutes
+            anything.
     """
 
     x: Tensor

@@ -98,8 +98,8 @@ def loss_report(
         codes: True classes `(b,)`, if known.
 
     Returns:
-        Share of equal decisions, mean Kullback-Leibler divergence in nats and, with the truth, the accuracies and
-        what the student loses of the teacher's.
+        Share of equal decisions, mean Kullback-Leibler divergence in nats and, with the truth, the
+        accuracies and what the student loses of the teacher's.
     """
     p, q = np.clip(teacher, 1e-12, 1), np.clip(student.astype(np.float64), 1e-12, 1)
     report = {
@@ -124,7 +124,8 @@ def numeric_report(
         truth: Targets `(b,)`, if known.
 
     Returns:
-        Share of the teacher's variance explained and, with the truth, both R2 and their difference.
+        Share of the teacher's variance explained and, with the truth, both R2 and their
+        difference.
     """
 
     def r2(target: np.ndarray, answer: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Small nets for the laws, and Shapley values from their definition, on the public forward only."""
+"""Small nets for the laws, and Shapley values from their definition on a public forward."""
 
 from itertools import combinations
 from math import factorial
@@ -13,7 +13,7 @@ from harsanyi.presets import revive
 
 
 def by_definition(v, n: int) -> Tensor:
-    """Shapley values `(n, k)` of `v`, which maps bool `(m, n)` to `(m, k)`; from Shapley (1953)."""
+    """Shapley values `(n, k)` of `v`, which maps bool `(m, n)` to `(m, k)`; Shapley (1953)."""
     subsets = [set(s) for size in range(n + 1) for s in combinations(range(n), size)]
     masks = torch.tensor([[i in s for i in range(n)] for s in subsets], dtype=torch.bool)
     values = v(masks)

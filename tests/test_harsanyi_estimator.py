@@ -1,4 +1,4 @@
-"""The scikit-learn estimators' laws: they explain their own public game, and take tables as they come."""
+"""The scikit-learn estimators' laws: exact for their public game, at ease with any table."""
 
 import warnings
 

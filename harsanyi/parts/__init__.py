@@ -1,8 +1,9 @@
 """Exact parts: modules that know their own game, its Shapley values and its dividends.
 
-A HarsanyiNet is a bias plus a sum of parts, and Shapley values are linear, so the sum is as exact as its parts.
-A part is built from its `spec`, a JSON dict that fixes every shape; the numbers themselves (weights, trees, fields,
-bin edges) are parameters and persistent buffers, so that one safetensors file holds the whole model.
+A HarsanyiNet is a bias plus a sum of parts, and Shapley values are linear, so the sum is as exact
+as its parts. A part is built from its `spec`, a JSON dict that fixes every shape; the numbers
+themselves (weights, trees, fields, bin edges) are parameters and persistent buffers, so that one
+safetensors file holds the whole model.
 """
 
 from importlib import import_module
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
 
-# spec["kind"] -> file and class. A class is called as Class(n_players, n_outputs, **spec without "kind").
+# spec["kind"] -> file and class; called as Class(n_players, n_outputs, **the rest of the spec)
 KINDS: dict[str, tuple[str, str]] = {
     "gated": ("gated", "GatedPart"),
     "additive": ("additive", "AdditivePart"),
@@ -28,15 +29,17 @@ KINDS: dict[str, tuple[str, str]] = {
 class Part(Protocol):
     """One exact summand of a HarsanyiNet.
 
-    Rows `x` are raw and float64, `(b, n)`: numbers as they are, category codes, NaN for missing. `present` is bool,
-    `(b, n)`, computed once upstream. The game of a row is v(S) = `part(x, present & S)`: players that are not present
-    never count. What stands in `x` at an absent player must not matter. Values come in the part's own dtype.
+    Rows `x` are raw and float64, `(b, n)`: numbers as they are, category codes, NaN for missing.
+    `present` is bool, `(b, n)`, computed once upstream. The game of a row is v(S) = `part(x,
+    present & S)`: players that are not present never count. What stands in `x` at an absent player
+    must not matter. Values come in the part's own dtype.
 
     Attributes:
         n_players: Players `n`.
         n_outputs: Outputs `k`.
         spec: JSON dict with "kind" from which `build` makes a part of the same shapes.
-        absences: Semantics of absence the part has a closed form for, of "baseline", "mask" and "marginal".
+        absences: Semantics of absence the part has a closed form for, of "baseline", "mask" and
+            "marginal".
     """
 
     n_players: int
@@ -53,7 +56,7 @@ class Part(Protocol):
         ...
 
     def terms(self, x: Tensor, present: Tensor) -> "Dividends":
-        """Dividends of the game below `(x, present)`, its value with nobody present as the base."""
+        """Dividends of the game below `(x, present)`, the base its value with nobody."""
         ...
 
 

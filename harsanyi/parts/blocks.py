@@ -1,6 +1,7 @@
 """Blocks of units: each unit reads its children only, and its field is the union of theirs.
 
-Inside a block the units come first, `(u, b, d)`, so that a batched product treats every unit at once.
+Inside a block the units come first, `(u, b, d)`, so that a batched product treats every unit at
+once.
 """
 
 from collections.abc import Callable
@@ -41,8 +42,8 @@ def named_activation(name: str) -> Callable[[Tensor], Tensor]:
 class FixedBlock(nn.Module):
     """Units whose children are given: a small network of its own for each.
 
-    Units of equally many children are computed together, so nothing is padded, and a unit gathers its children
-    instead of multiplying the others by zero.
+    Units of equally many children are computed together, so nothing is padded, and a unit gathers
+    its children instead of multiplying the others by zero.
 
     Args:
         n_inputs: Players or units below.

@@ -1,7 +1,8 @@
-"""Gated units, the Harsanyi-MLP: a unit is a pure dividend of its field, off when a member is absent.
+"""Gated units, the Harsanyi-MLP: a unit is a pure dividend, off when a member is absent.
 
-v(S) = sum over units of [field inside S] * readout(vector of the unit). So the vectors of the full row are the
-dividends, and Shapley values share each of them equally among the members of its field.
+v(S) = sum over units of [field inside S] * readout(vector of the unit). So the vectors of the
+full row are the dividends, and Shapley values share each of them equally among the members of its
+field.
 """
 
 from functools import reduce
@@ -31,11 +32,11 @@ class GatedPart(nn.Module):
     Args:
         n_players: Players `n`.
         n_outputs: Outputs `k`.
-        blocks: Keyword arguments of the blocks, first to last: a `FixedBlock`'s where "units" is a list of
-            pairs, else a `LearnedBlock`'s.
+        blocks: Keyword arguments of the blocks, first to last: a `FixedBlock`'s where "units" is a
+            list of pairs, else a `LearnedBlock`'s.
         encoder: Keyword arguments of a `PlayerEncoder`, or "scalar" for the paper's.
-        gate: "presence" asks the players' flags; "tanh", "tanh_mean" and "hard" ask the children's values,
-            as the paper does, and need one channel and no bias.
+        gate: "presence" asks the players' flags; "tanh", "tanh_mean" and "hard" ask the children's
+            values, as the paper does, and need one channel and no bias.
         gamma: Steepness of a value gate.
 
     Raises:

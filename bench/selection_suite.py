@@ -6,7 +6,6 @@ One cell is one problem, method and seed, and one shard of a resumable job.
 """
 
 import dataclasses
-import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -20,6 +19,7 @@ from torch import Tensor
 from amortized import LEX, presets
 from amortized.lex.gradients import Reinforce
 from baselines import BaselineImputer, GaussianImputer, shards
+from bench.cells import Grid
 from bench.problems.selections import PROBLEMS, SelectionProblem
 from bench.selection_metrics import (
     EvalX,
@@ -197,30 +197,7 @@ def plan_selection(
         ValueError: If a name is unknown, or the folder holds other cells.
     """
     known = [name for name in PROBLEMS if not name.startswith("panels")]
-    for kind, given, names in (("problem", problems, known), ("method", methods, METHODS)):
-        unknown = [name for name in given if name not in names]
-        if unknown:
-            raise ValueError(f"{kind}s {unknown} are not in the suite; it has {list(names)}.")
-    config = {
-        "kind": "selection suite",
-        "problems": list(problems),
-        "methods": list(methods),
-        "seeds": seeds,
-        "measures": list(MEASURES),
-        "harsanyi": importlib.metadata.version("harsanyi"),
-    }
-    return shards.plan_job(
-        folder, config, ["/".join(map(str, c)) for c in _cells(config)], shard_size=1
-    )
-
-
-def _cells(config: Any) -> list[tuple[str, str, int]]:  # noqa: ANN401 - JSON
-    return [
-        (problem, method, seed)
-        for seed in range(config["seeds"])
-        for problem in config["problems"]
-        for method in config["methods"]
-    ]
+    return _grid().plan(folder, (problems, known), (methods, tuple(METHODS)), seeds)
 
 
 def run_selection(plan: shards.Plan, *, progress: bool = True) -> list[int]:
@@ -233,15 +210,11 @@ def run_selection(plan: shards.Plan, *, progress: bool = True) -> list[int]:
     Returns:
         Numbers of the cells that this call judged.
     """
-    cells = _cells(plan.config)
+    return _grid().run(plan, progress=progress)
 
-    def work(items: Sequence[int]) -> dict[str, Tensor]:
-        rows = [judge_selection(*cells[item]) for item in items]
-        values = torch.tensor([[row.get(m, np.nan) for m in MEASURES] for row in rows])
-        known = values.isfinite()  # shards refuse NaN, so what was not measured has a flag
-        return {"values": values.double().where(known, 0.0), "known": known}
 
-    return shards.run(plan, work, progress=progress)
+def _grid() -> Grid:
+    return Grid("selection suite", "problem", "method", MEASURES, judge_selection)
 
 
 def judge_selection(problem_name: str, method: str, seed: int) -> dict[str, float]:
@@ -299,21 +272,10 @@ def selection_frame(plan: shards.Plan) -> "pd.DataFrame":
     Returns:
         One row per cell: problem, method, explains, seed and the measures, NaN where not measured.
     """
-    import pandas as pd
-    from safetensors.torch import load_file
-
-    pending, cells, rows = set(shards.pending(plan)), _cells(plan.config), []
-    for item, (problem, method, seed) in enumerate(cells):
-        if item in pending:
-            continue
-        stored = load_file(plan.path(item))
-        values = stored["values"][0].where(stored["known"][0], torch.nan).tolist()
-        explains = "own" if method in OWN_MODEL else "box"
-        row = {"problem": problem, "method": method, "explains": explains, "seed": seed}
-        rows.append(row | dict(zip(plan.config["measures"], values, strict=True)))
-    return pd.DataFrame(
-        rows, columns=["problem", "method", "explains", "seed", *plan.config["measures"]]
-    )
+    frame = _grid().frame(plan)
+    explains = ["own" if method in OWN_MODEL else "box" for method in frame["method"]]
+    frame.insert(2, "explains", explains)
+    return frame
 
 
 def selection_page(frame: "pd.DataFrame", made: dict[str, Any], command: str) -> str:

@@ -6,7 +6,6 @@ as often as needed:
     harsanyi bench --suite tabular --tables adult,yeast --seeds 5 --out FOLDER
 """
 
-import importlib.metadata
 import time
 from collections.abc import Iterable, Sequence
 from os import PathLike
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from baselines import shards
 from baselines.coalitions import stream
+from bench.cells import Grid
 from bench.problems.tabular import TABLES, load, split
 from bench.provenance import provenance
 from bench.suite_models import MODELS, Suited, fit_suited
@@ -59,35 +58,12 @@ def plan_suite(
         seeds: Splits per table.
 
     Returns:
-        The plan; item i is cell i of `cells(plan)`.
+        The plan.
 
     Raises:
         ValueError: If a name is unknown, or the folder holds other cells.
     """
-    for kind, given, known in (("table", tables, TABLES), ("model", models, MODELS)):
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise ValueError(f"{kind}s {unknown} are not in the suite; it has {list(known)}.")
-    config = {
-        "kind": "tabular suite",
-        "tables": list(tables),
-        "models": list(models),
-        "seeds": seeds,
-        "measures": list(MEASURES),
-        "harsanyi": importlib.metadata.version("harsanyi"),
-    }
-    names = [f"{t}/{m}/{s}" for t, m, s in _cells(config)]
-    return shards.plan_job(folder, config, names, shard_size=1)
-
-
-def _cells(config: Any) -> list[tuple[str, str, int]]:  # noqa: ANN401 - JSON
-    """Table, model and seed of every cell: a whole round of seeds comes before the next."""
-    return [
-        (table, model, seed)
-        for seed in range(config["seeds"])
-        for table in config["tables"]
-        for model in config["models"]
-    ]
+    return _grid().plan(folder, (tables, tuple(TABLES)), (models, tuple(MODELS)), seeds)
 
 
 def run_suite(plan: shards.Plan, *, progress: bool = True) -> list[int]:
@@ -100,15 +76,11 @@ def run_suite(plan: shards.Plan, *, progress: bool = True) -> list[int]:
     Returns:
         Numbers of the cells that this call judged.
     """
-    cells = _cells(plan.config)
+    return _grid().run(plan, progress=progress)
 
-    def work(items: Sequence[int]) -> dict[str, Tensor]:
-        rows = [judge(*cells[item]) for item in items]
-        values = torch.tensor([[row.get(m, np.nan) for m in MEASURES] for row in rows])
-        known = values.isfinite()  # shards refuse NaN, so what was not measured has a flag
-        return {"values": values.double().where(known, 0.0), "known": known}
 
-    return shards.run(plan, work, progress=progress)
+def _grid() -> Grid:
+    return Grid("tabular suite", "table", "model", MEASURES, judge)
 
 
 def judge(table_name: str, model_name: str, seed: int) -> dict[str, float]:
@@ -156,18 +128,7 @@ def suite_frame(plan: shards.Plan) -> "pd.DataFrame":
     Returns:
         One row per cell: table, task, model, seed and the measures, NaN where not measured.
     """
-    import pandas as pd
-    from safetensors.torch import load_file
-
-    pending, cells, rows = set(shards.pending(plan)), _cells(plan.config), []
-    for item, (table, model, seed) in enumerate(cells):
-        if item in pending:
-            continue
-        stored = load_file(plan.path(item))
-        values = stored["values"][0].where(stored["known"][0], torch.nan).tolist()
-        row = {"table": table, "model": model, "seed": seed}
-        rows.append(row | dict(zip(plan.config["measures"], values, strict=True)))
-    return pd.DataFrame(rows, columns=["table", "model", "seed", *plan.config["measures"]])
+    return _grid().frame(plan)
 
 
 def _score(task: str, truth: np.ndarray, answers: np.ndarray) -> float:

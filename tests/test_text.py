@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from baselines import TextModel, exact_shapley
+from baselines import TextModel, exact_shapley, lime, occlusion
 
 transformers = pytest.importorskip("transformers")
 
@@ -288,3 +288,14 @@ def test_masking_without_a_mask_token_is_refused():
     tokenizer.mask_token = None
     with pytest.raises(ValueError, match="removal='drop'"):
         TextModel(classifier(), tokenizer)
+
+
+def test_surrogates_of_texts_explain_real_players_only():
+    game = text_model(players="word")(TEXTS)
+    for e in (lime(game, 60), occlusion(game, both_ends=True)):
+        assert e.shape == (3, 8, 3)
+        assert (e.values[~game.player_mask] == 0).all()
+        assert e.player_names(1) == ("Dull!",)
+    # a text of one word: all it says is that word's
+    gap = occlusion(game).diagnostics["additivity_gap"][1]
+    torch.testing.assert_close(gap, torch.zeros(3), atol=1e-6, rtol=0)

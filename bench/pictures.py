@@ -81,8 +81,8 @@ def _follow_the_mode(svg: str) -> str:
 def pareto(board: "pd.DataFrame") -> "Axes":
     """Error against evaluations, one point per contender with its 95 % interval.
 
-    Errors that are rounding only stand on the floor of the picture as triangles,
-    since the logarithmic axis would otherwise be spent on them.
+    Errors that are rounding only stand on the floor of the picture as triangles, since the
+    logarithmic axis would otherwise be spent on them; hollow points are within the truth's noise.
 
     Args:
         board: A leaderboard; contenders without error or evaluations are left out.
@@ -146,11 +146,24 @@ def _draw_family(
     ax.errorbar(
         cost, error, yerr=whiskers, color=colour, marker="none", linewidth=1.4, capsize=2.5
     )
-    on_floor = true_error <= ROUNDING
-    for marker, chosen in (("o", ~on_floor), ("v", on_floor)):
-        ax.plot(cost[chosen], error[chosen], marker, color=colour, markersize=7)
+    exact = true_error <= ROUNDING
+    noise = np.array([bool(row["at_floor"]) for row in members]) & ~exact
+    for marker, chosen, inside in (
+        ("o", ~exact & ~noise, colour),
+        ("o", noise, PAPER),
+        ("v", exact, colour),
+    ):
+        ax.plot(
+            cost[chosen],
+            error[chosen],
+            marker,
+            color=colour,
+            markerfacecolor=inside,
+            markersize=7,
+        )
+    found = " (no error found)" if exact.all() else " (within the truth's noise)"
     ax.annotate(
-        name + (" (no error found)" if on_floor.all() else ""),
+        name + (found if (exact | noise).all() else ""),
         xy=(float(cost[0]), float(error[0])),
         xytext=(9, 4),
         textcoords="offset points",

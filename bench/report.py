@@ -180,7 +180,7 @@ def leaderboard_section(board: "pd.DataFrame") -> Section:
             f"{row['method']}: error {row['nrmse']:.3g} at {cost_of(row):.0f} evaluations"
             for row in records
         )
-        caption = "Further left is cheaper, further down is more accurate. Both axes logarithmic."
+        caption = "Further left is cheaper, further down is more accurate. Hollow: within the truth's noise."
         pictures.append(picture(pareto(board), alt, caption))
     words = (
         "Each contender explains the same rows of the same model. Its error is measured against "

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from baselines import TableGame, exact_shapley
+from baselines.canvas import PAPER
 from baselines.explanation import Explanation
 from bench import evaluate, leaderboard, sampled
 from bench.pictures import DARK, family_of, in_words, pareto, picture
@@ -210,6 +211,10 @@ def test_the_pareto_plot_has_a_point_for_each_contender():
         if record["nrmse"] > 1e-5:
             assert at_cost[record["evals"]] == pytest.approx(record["nrmse"])
     assert len(points) == len(table)
+    hollow = pareto(table.assign(at_floor=table["nrmse"] > 1e-5))
+    faces = {line.get_markerfacecolor() for line in hollow.lines if len(line.get_xdata())}
+    assert PAPER in faces
+    assert PAPER not in {line.get_markerfacecolor() for line in ax.lines if len(line.get_xdata())}
     with pytest.raises(ValueError, match="no contender"):
         pareto(table.assign(nrmse=np.nan))
 

@@ -4,6 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 OUT    ?= out/demo
+WORKERS ?= 2
 # Nets of tables take tiny steps: a second thread brings little, and on a busy machine it costs
 # far more than it brings. `make demo OMP_NUM_THREADS=2` overrides.
 THREADS = $(or $(OMP_NUM_THREADS),1)
@@ -28,7 +29,7 @@ demo: $(STAMP)  ## train, explain, judge: breast cancer, or DATA=file.csv TARGET
 	OMP_NUM_THREADS=$(THREADS) $(PY) -m bench.demo $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") --out "$(OUT)"
 
 test: $(STAMP)  ## the tests; the slow ones too when CI is set; ARGS="-k word" narrows
-	OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest $(if $(CI),-m "slow or not slow") $(ARGS)
+	OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -n $(WORKERS) --dist loadfile $(if $(CI),-m "slow or not slow") $(ARGS)
 
 lint: $(STAMP)  ## ruff (rules and format) and pyright
 	$(PY) -m ruff check .

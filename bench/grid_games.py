@@ -5,7 +5,7 @@ here imports torch; the newest peers need another Python than ours and get by wi
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,7 +186,8 @@ def grid_games(name: str, count: int) -> list[Boxes | Net]:
     from sklearn.ensemble import RandomForestClassifier
 
     if name == "digits64":
-        x, y = load_digits(return_X_y=True)
+        data = cast(Any, load_digits())
+        x, y = data.data, data.target
         x = x / 16.0
         weights, biases = trained_net((128,), x, y, 0)
         rows = x[:: max(1, len(x) // count)][:count]
@@ -201,7 +202,8 @@ def grid_games(name: str, count: int) -> list[Boxes | Net]:
         x = (x - x.mean(0)) / x.std(0)
         weights, biases = trained_net((64, 64), x, y, 0)
         return [Net(weights, biases, row, np.zeros(200), np.ones(1)) for row in x[:count]]
-    x, y = load_breast_cancer(return_X_y=True)
+    data = cast(Any, load_breast_cancer())
+    x, y = data.data, data.target
     x = (x - x.mean(0)) / x.std(0)
     rows = x[:: max(1, len(x) // count)][:count]
     if name == "bc30":

@@ -5,6 +5,7 @@
 runs in whatever environment has the newest peers; `bench.estimator_grid` calls it.
 """
 
+import importlib
 import importlib.metadata
 import json
 import sys
@@ -70,9 +71,7 @@ def load_games(path: Path) -> tuple[dict[str, list[Boxes | Net]], int]:
 
 def _shapiq(name: str, **options: Any) -> Callable[[Counted, int, int, int], Answer]:  # noqa: ANN401
     def run(game: Counted, n: int, budget: int, seed: int) -> Answer:
-        import shapiq.approximator
-
-        kind = getattr(shapiq.approximator, name)
+        kind = getattr(importlib.import_module("shapiq.approximator"), name)
         found = kind(n=n, random_state=seed, **options).approximate(budget, game)
         return np.asarray(found.get_n_order_values(1), dtype=np.float64)
 
@@ -80,8 +79,7 @@ def _shapiq(name: str, **options: Any) -> Callable[[Counted, int, int, int], Ans
 
 
 def _shap_kernel(game: Counted, n: int, budget: int, seed: int) -> Answer:
-    import shap
-
+    shap: Any = importlib.import_module("shap")
     np.random.seed(seed)  # shap reads the global generator
     explainer = shap.KernelExplainer(lambda z: game(z > 0.5), np.zeros((1, n)))
     return explainer.shap_values(np.ones((1, n)), nsamples=budget - 2, l1_reg=False, silent=True)[
@@ -90,8 +88,7 @@ def _shap_kernel(game: Counted, n: int, budget: int, seed: int) -> Answer:
 
 
 def _shap_permutation(game: Counted, n: int, budget: int, seed: int) -> Answer:
-    import shap
-
+    shap: Any = importlib.import_module("shap")
     rounds = max(1, budget // (2 * n + 1))
     masker = shap.maskers.Independent(np.zeros((1, n)))
     explainer = shap.PermutationExplainer(lambda z: game(z > 0.5), masker, seed=seed)
@@ -116,8 +113,10 @@ SHORT = {"wide200": (5, 20)}
 """Problems with fewer budgets, where 100 per player would take the peers hours."""
 
 
-def play(games: dict[str, list[Boxes | Net]], seeds: int) -> dict[str, Any]:
-    """All peers on all games: answers, evaluations and seconds."""
+def play(
+    games: dict[str, list[Boxes | Net]], seeds: int, keep: Callable[[dict[str, Any]], None]
+) -> None:
+    """All peers on all games: answers, evaluations and seconds, kept after each budget."""
     arrays: dict[str, Any] = {}
     for problem, members in games.items():
         n = members[0].n_players
@@ -134,18 +133,21 @@ def play(games: dict[str, list[Boxes | Net]], seeds: int) -> dict[str, Any]:
                 arrays[f"{tag}/evals"] = np.array(counts)
                 arrays[f"{tag}/seconds"] = np.array(time.perf_counter() - start)
                 print(tag, f"{time.perf_counter() - start:.1f} s", flush=True)
-    return arrays
+            keep(arrays)
 
 
 def main() -> None:
     """Read games, play, write answers with the versions that gave them."""
     warnings.filterwarnings("ignore")  # peers warn about each other's versions
     games, seeds = load_games(Path(sys.argv[1]))
-    arrays = play(games, seeds)
     packages = ("shap", "shapiq", "lightgbm", "xgboost", "numpy")
     versions = {name: importlib.metadata.version(name) for name in packages}
     versions["python"] = sys.version.split()[0]
-    np.savez_compressed(sys.argv[2], versions=np.array(json.dumps(versions)), **arrays)
+
+    def keep(arrays: dict[str, Any]) -> None:
+        np.savez_compressed(sys.argv[2], versions=np.array(json.dumps(versions)), **arrays)
+
+    play(games, seeds, keep)
 
 
 if __name__ == "__main__":

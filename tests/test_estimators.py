@@ -437,3 +437,22 @@ def sampled_pairs(game, known, pairs, seed):
         enumerate_small=False,
         generator=seeded(seed),
     )
+
+
+def test_exact_values_equal_those_of_shapiq_and_shap():
+    shapiq = pytest.importorskip("shapiq")
+    shap = pytest.importorskip("shap")
+    known = random_unanimity(8, 30, (1, 2, 3, 5, 8), seed=21, b=1, k=1)
+    rule = known.make().rule
+
+    def value(coalitions):
+        rows = torch.as_tensor(coalitions).bool().reshape(-1, 8)
+        return rule(rows[None])[0, :, 0].numpy()
+
+    ours = baselines.shapley(known.make(), 256).values[0, :, 0].numpy()
+    computer = shapiq.ExactComputer(n_players=8, game=value)
+    theirs = computer("SV", order=1).get_n_order_values(1)
+    assert abs(theirs - ours).max() <= 1e-8
+    masker = shap.maskers.Independent(torch.zeros(1, 8).numpy())
+    explainer = shap.ExactExplainer(value, masker)
+    assert abs(explainer(torch.ones(1, 8).numpy()).values[0] - ours).max() <= 1e-8

@@ -39,11 +39,18 @@ class Shape:
     l2: float = 4.0
 
 
-def shapes(rows: int) -> list[Shape]:
-    """Shapes worth trying on so many rows, small ones for small tables."""
-    if rows < SMALL:
-        return [Shape(5, 8, 0.12, 0.5), Shape(14, 10, 0.12, 0.5)]
-    return [Shape(14, 20, 0.06), Shape(31, 20, 0.06, 0.7)]
+def shapes(rows: int, margins: int) -> list[Shape]:
+    """Shapes worth trying on so many rows, small ones for small tables.
+
+    Args:
+        rows: Rows to learn from.
+        margins: Trees of one step; with several, steps are fewer and longer.
+    """
+    rate = 0.2 if margins > 2 else 0.12
+    if rows >= SMALL:
+        return [Shape(14, 20, rate / 2), Shape(31, 20, rate / 2, 0.7)]
+    middle = Shape(14, 10, rate, 0.5)
+    return [middle] if margins > 2 else [Shape(5, 8, rate, 0.5), middle]
 
 
 def grow_trees(folds: Folds, *, copies_weight: float, key: int, most_trees: int = 1500) -> Grown:
@@ -56,12 +63,14 @@ def grow_trees(folds: Folds, *, copies_weight: float, key: int, most_trees: int 
         folds: Rows and bags.
         copies_weight: Weight of all masked copies of a row against the row.
         key: Key of the random choices.
-        most_trees: Trees per margin and bag at most.
+        most_trees: Trees of a bag, about, at most.
 
     Returns:
         One part with the trees of all bags, and its out-of-bag outputs.
     """
-    tried = shapes(len(folds.table))
+    margins = folds.table.n_outputs
+    most_trees = max(100, most_trees // margins)
+    tried = shapes(len(folds.table), margins)
     edges = bin_edges(folds.table)
     probes = 2
     first = [
@@ -145,12 +154,15 @@ def _binned(x: Tensor, edges: list[np.ndarray], cardinalities: list[int]) -> np.
     return columns.T
 
 
-def _unbinned(forest: Forest, edges: list[np.ndarray]) -> Forest:
-    """The same trees with cuts in raw numbers: x <= cuts[j] means at most j cuts are below x."""
+def _unbinned(forest: Forest, edges: list[np.ndarray], cardinalities: list[int]) -> Forest:
+    """The same trees with cuts in raw numbers: x <= cuts[j] means at most j cuts are below x.
+
+    Codes were not binned, so cuts between codes stay.
+    """
     for trees in forest.trees:
         for tree in trees:
             for node in np.flatnonzero(tree.player >= 0):
-                if tree.codes[node] is None:
+                if tree.codes[node] is None and not cardinalities[tree.player[node]]:
                     cuts = edges[tree.player[node]]
                     # an infinite cut parts missing cells from all numbers
                     place = min(np.floor(tree.cut[node]), len(cuts))
@@ -259,7 +271,7 @@ def _boost(
         y_val=_aim(held, target),
         sample_weight_val=held.weight.numpy(),
     )
-    forest = _unbinned(read_hist_gradient_boosting(model), edges)
+    forest = _unbinned(read_hist_gradient_boosting(model), edges, train.cardinalities)
     return _all_classes(forest, model, train) if target is None else forest
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from harsanyi.bags import Folds, Grown
 
 PULL = 1.0  # strength of the pull to equal shares, in rows
+MASKED = 0.2  # share of coalitions in the mixture's loss against that in training
 SLIGHT = 0.01  # a smaller share is left out
 
 
@@ -24,7 +25,7 @@ def mix(folds: Folds, grown: list[Grown], steps: int = 60) -> Tensor:
     """
     full = torch.stack([part.full for part in grown])
     masked = torch.stack([part.masked for part in grown])
-    count, share = len(grown), folds.coalition_weight / 2
+    count, share = len(grown), MASKED * folds.coalition_weight
 
     def loss(weights: Tensor) -> Tensor:
         def blend(outputs: Tensor) -> Tensor:

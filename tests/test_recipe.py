@@ -11,10 +11,20 @@ from baselines.exact import exact_shapley
 from baselines.game import PresenceGame
 from harsanyi.bags import Folds, Grown, deal
 from harsanyi.fitting import Schedule
-from harsanyi.growing import bin_edges, grow_trees, with_copies
+from harsanyi.growing import (
+    Shape,
+    _binned,
+    _model,
+    _unbinned,
+    bin_edges,
+    grow_trees,
+    with_copies,
+)
 from harsanyi.mixing import mix
 from harsanyi.net import HarsanyiNet
 from harsanyi.parts.additive import AdditivePart
+from harsanyi.parts.tree_readers import read_hist_gradient_boosting
+from harsanyi.parts.trees import TreePart
 from harsanyi.recipe import grow
 from harsanyi.table import Absence, Column, Table
 
@@ -190,3 +200,45 @@ def test_out_of_bag_outputs_are_those_of_every_row() -> None:
     full, masked = quick(data).out_of_bag  # pyright: ignore[reportGeneralTypeIssues]
     assert full.shape == masked.shape == (len(data), 3)
     assert float((full.argmax(-1) == data.y).double().mean()) > 0.5
+
+
+@torch.no_grad()
+def test_the_mass_of_every_order_is_that_of_the_written_out_terms() -> None:
+    data = table("classes")
+    net = quick(data, parts=("additive", "waves", "trees"))
+    x = data.x[:10]
+    by_parts, by_terms = net.order_spectrum(x), net.dividends(x).term_spectrum()
+    assert by_parts.shape == (10, N, 3)
+    assert (by_parts - by_terms).abs().max() <= 1e-12
+
+
+@torch.no_grad()
+def test_trees_see_an_absent_number_as_a_value_of_its_own() -> None:
+    # the target is 1 where the cell is given and 0 where the baseline stands in it
+    data = table("number", b=400)
+    x = torch.randn(400, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[::2] = data.baseline[1]
+    one = Table(
+        **{**vars(data), "x": x, "columns": (Column("x0"),), "baseline": data.baseline[1:2]}
+    )
+    one = Table(**{**vars(one), "y": (x != one.baseline).double()})
+    grown = grow_trees(deal(one, 2, 0.5, 0), copies_weight=0.0, key=0)
+    assert (grown.full - one.y).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "key", [0, 1]
+)  # even bags split by sets of codes, odd ones by their order
+def test_raw_trees_predict_what_the_library_predicts_on_binned_rows(key: int) -> None:
+    data = table("classes", b=400)
+    edges = bin_edges(data)
+    model = _model(data, None, Shape(), 10, 0, native=key == 0)
+    model.set_params(early_stopping=False)
+    rows = _binned(data.x, edges, data.cardinalities)
+    model.fit(rows, data.y.numpy())
+    forest = _unbinned(read_hist_gradient_boosting(model), edges, data.cardinalities)
+    used = {int(p) for trees in forest.trees for tree in trees for p in tree.player}
+    assert 2 in used  # the category
+    part = TreePart.from_forest(forest, data.baseline)
+    ours = part(data.x, torch.ones_like(data.x, dtype=torch.bool)) + forest.bias
+    assert (ours - torch.tensor(model._raw_predict(rows))).abs().max() <= 1e-12

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from harsanyi.presets import Preset
 
 
+SPECTRUM_ROWS = 64
+"""Rows whose order spectrum comes along with an explanation, evenly spaced."""
+
+
 class _HarsanyiEstimator(BaseEstimator):
     """What classifier and regressor share: columns, baseline, the net and its game."""
 
@@ -146,16 +150,19 @@ class _HarsanyiEstimator(BaseEstimator):
 
         Returns:
             Values `(b, n, k)` in units of the outputs (logits for a classifier) and base values;
-            diagnostics hold the additivity gap `(b, k)` and the order spectrum `(b, n, k)`, the
-            share of each order in the absolute dividends of the parts.
+            diagnostics hold the additivity gap `(b, k)` and the order spectrum `(rows, n, k)` of up
+            to 64 rows, the share of each order in the absolute dividends of the parts.
         """
         x, mask = self._rows(X, present)
         explanation = self.net_.explain(x, mask)
+        some = torch.linspace(0, len(x) - 1, min(len(x), SPECTRUM_ROWS)).long().to(x.device)
         return replace(
             explanation,
             diagnostics={
                 **explanation.diagnostics,
-                "order_spectrum": self.net_.order_spectrum(x, mask),
+                "order_spectrum": self.net_.order_spectrum(
+                    x[some], None if mask is None else mask[some]
+                ),
             },
         )
 

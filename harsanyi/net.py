@@ -356,7 +356,8 @@ def _attribute(part: Any, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, T
     """Value, Shapley values and base of a part, in one pass where it has one."""
     if hasattr(part, "attribute"):
         return part.attribute(x, present)
-    nobody = part(x, torch.zeros_like(present))
+    # what stands in absent cells does not matter, so the value of nobody is one row's
+    nobody = part(x[:1], torch.zeros_like(present[:1])).expand(x.shape[0], -1)
     return part(x, present), part.shapley(x, present), nobody
 
 

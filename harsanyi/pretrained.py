@@ -159,7 +159,7 @@ class HarsanyiForClassification(HarsanyiPreTrainedModel):
 
     def __init__(self, config: HarsanyiConfig, net: HarsanyiNet | None = None) -> None:
         super().__init__(config)
-        self.net = HarsanyiNet(config) if net is None else net
+        self.net = _built(config) if net is None else net
         self.post_init()
 
     def forward(
@@ -207,6 +207,18 @@ class HarsanyiForClassification(HarsanyiPreTrainedModel):
     def interactions(self, x: Tensor, index: str = "k-SII", order: int = 2) -> Any:  # noqa: ANN401
         """Exact interactions of raw rows `(b, n)` under an index, up to an order."""
         return self.net.interactions(x, index, order)
+
+
+def _built(config: HarsanyiConfig) -> HarsanyiNet:
+    """A net with real numbers even while transformers builds on the meta device.
+
+    Parts compute with what their spec says, which numberless tensors do not allow, and a net is
+    small; whatever the file holds replaces these numbers.
+    """
+    if torch.get_default_device().type != "meta":
+        return HarsanyiNet(config)
+    with torch.device("cpu"):
+        return HarsanyiNet(config)
 
 
 def check_files(folder: str | PathLike[str]) -> None:

@@ -154,9 +154,7 @@ def compare(
     sizes = [size for size in SIZES if size <= len(pool) // 2]
     iid = dict.fromkeys(sizes, 0.0)
     herded = {size: 0.0 for size in sizes if size <= 256}
-    others: dict[str, float] = dict.fromkeys(
-        ("herding, equal weights", "k-means rows", "Compress++"), 0.0
-    )
+    others: dict[str, float] = dict.fromkeys(("herding, equal weights", "k-means rows"), 0.0)
     for _ in range(POOLS):
         some = torch.from_numpy(rng.permutation(len(pool))[: len(pool) * 3 // 4])
         judge = Judge(values[..., some], points[some], rng)
@@ -166,7 +164,6 @@ def compare(
             herded[size] += judge.compressed(size, "herding") / POOLS
         others["herding, equal weights"] += judge.compressed(64, "herding", weigh=False) / POOLS
         others["k-means rows"] += judge.compressed(64, "kmeans") / POOLS
-        others["Compress++"] += judge.compressed(64, "compresspp") / POOLS
     return Comparison(table.name, kind, x.shape[1], len(pool) * 3 // 4, iid, herded, others)
 
 
@@ -194,11 +191,8 @@ class Judge:
         return float(np.mean(errors))
 
     def compressed(self, size: int, method: Any, *, weigh: bool = True) -> float:  # noqa: ANN401
-        """Error of a compressed background; NaN where the method cannot give this size."""
-        try:
-            index, weights = compress(self.points, size, method=method, return_weights=True)
-        except (ImportError, ValueError):  # goodpoints is an extra, and gives few sizes
-            return float("nan")
+        """Error of a compressed background."""
+        index, weights = compress(self.points, size, method=method, return_weights=True)
         return self._error(index, weights if weigh else None)
 
     def _error(self, index: Tensor, weights: Tensor | None) -> float:
@@ -259,16 +253,12 @@ def write_report(comparisons: Sequence[Comparison], seconds: float, command: str
         "",
         "Other methods at 64 rows, as gain over 64 random rows:",
         "",
-        "| table | model | herding, weights | herding, equal weights | k-means rows | Compress++ |",
-        "|---|---|---|---|---|---|",
+        "| table | model | herding, weights | herding, equal weights | k-means rows |",
+        "|---|---|---|---|---|",
     ]
     for c in comparisons:
         gains = [c.gain] + [c.iid[64] / error for error in c.others.values()]
-        lines.append(
-            f"| {c.table} | {c.kind} | "
-            + " | ".join("-" if np.isnan(g) else f"{g:.1f}" for g in gains)
-            + " |"
-        )
+        lines.append(f"| {c.table} | {c.kind} | " + " | ".join(f"{g:.1f}" for g in gains) + " |")
     lines += [
         "",
         f"`{command}`, commit {facts['commit']}, {facts['date']}, {facts['hardware']}, "

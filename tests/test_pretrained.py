@@ -17,6 +17,7 @@ from baselines import PresenceGame, exact_shapley
 from harsanyi import HarsanyiClassifier, HarsanyiRegressor
 from harsanyi.pretrained import HarsanyiConfig, HarsanyiForClassification, HarsanyiOutput
 from tests.small_nets import make_net, presence_spec, rows, value_spec
+from tests.test_harsanyi_estimator import table
 
 logging.disable_progress_bar()
 
@@ -213,7 +214,7 @@ def test_a_damaged_model_is_refused(how, tmp_path):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory):
-    frame = __import__("tests.test_harsanyi_estimator", fromlist=["table"]).table()
+    frame = table()
     model = HarsanyiClassifier(preset="chen2023", epochs=3, random_state=0, baseline={"age": 0.1})
     model.fit(*frame)
     folder = tmp_path_factory.mktemp("saved") / "model"
@@ -268,3 +269,14 @@ def test_a_damaged_estimator_is_refused(how, saved, tmp_path):
 def test_configs_of_wrong_types_are_refused():
     with pytest.raises(TypeError, match="n_players"):
         HarsanyiConfig(n_players="seven")
+
+
+def test_every_part_of_the_default_recipe_comes_back_through_transformers(tmp_path):
+    frame, y = table()
+    model = HarsanyiClassifier(bags=2, epochs=3, random_state=0).fit(frame, y)
+    model.save_pretrained(tmp_path)
+    shell, x = AutoModel.from_pretrained(tmp_path), model.encode(frame)
+    assert (shell(x).logits.detach().numpy() == model.logits(frame)).all()
+    assert torch.equal(shell(x).shapley_values, model.explain(frame).values)
+    loaded = HarsanyiClassifier.from_pretrained(tmp_path)
+    assert torch.equal(loaded.explain(frame).values, model.explain(frame).values)

@@ -6,7 +6,7 @@ coalition, from which early stopping, settings and the mixture are chosen withou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,11 @@ class Folds:
     def outside(self, bag: int) -> Tensor:
         """Rows a bag is judged on."""
         return (self.bag == bag).nonzero()[:, 0]
+
+    def merged(self, n_bags: int) -> Folds:
+        """The same rows in at most so many bags, each leaving out what several bags leave out."""
+        n_bags = min(n_bags, self.n_bags)
+        return replace(self, bag=self.bag % n_bags, n_bags=n_bags)
 
     def loss(self, full: Tensor, masked: Tensor, share: float | None = None) -> Tensor:
         """Loss of out-of-bag outputs `(b, k)` on whole rows and, with its share, on coalitions."""

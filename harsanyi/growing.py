@@ -69,6 +69,8 @@ def grow_trees(folds: Folds, *, copies_weight: float, key: int, most_trees: int 
         One part with the trees of all bags, and its out-of-bag outputs.
     """
     margins = folds.table.n_outputs
+    if margins > 3:  # every step of many classes is many trees already
+        folds = folds.merged(4)
     most_trees = max(100, most_trees // margins)
     tried = shapes(len(folds.table), margins)
     edges = bin_edges(folds.table)
@@ -152,6 +154,11 @@ def _binned(x: Tensor, edges: list[np.ndarray], cardinalities: list[int]) -> np.
             known = ~np.isnan(column)
             column[known] = np.searchsorted(cuts, column[known], side="left")
     return columns.T
+
+
+def _learnable(rows: np.ndarray) -> np.ndarray:
+    """Rows in which a column without any known cell is constant: the library bins no empty one."""
+    return np.where(np.isnan(rows).all(0), 0.0, rows)
 
 
 def _unbinned(forest: Forest, edges: list[np.ndarray], cardinalities: list[int]) -> Forest:
@@ -261,15 +268,24 @@ def _boost(
         constant = 0.0 if target is None else float(y[0])
         bias = torch.full((margins,), constant, dtype=torch.float64)
         return Forest(train.n_players, [[] for _ in range(margins)], bias)
+    if target is None:  # a class whose rows were all held out has no margin to be judged by
+        held = held.rows(torch.from_numpy(np.flatnonzero(np.isin(held.y.numpy(), y))))
     model = _model(train, target, shape, most_trees, key, native=key % 2 == 0)
-    model.set_params(early_stopping=True, n_iter_no_change=20)
+    if len(held):
+        model.set_params(early_stopping=True, n_iter_no_change=20)
+        judge = {
+            "X_val": _binned(held.x, edges, held.cardinalities),
+            "y_val": _aim(held, target),
+            "sample_weight_val": held.weight.numpy(),
+        }
+    else:
+        model.set_params(early_stopping=False, max_iter=min(most_trees, 20))
+        judge = {}
     model.fit(
-        _binned(train.x, edges, train.cardinalities),
+        _learnable(_binned(train.x, edges, train.cardinalities)),
         y,
         sample_weight=train.weight.numpy(),
-        X_val=_binned(held.x, edges, held.cardinalities),
-        y_val=_aim(held, target),
-        sample_weight_val=held.weight.numpy(),
+        **judge,
     )
     forest = _unbinned(read_hist_gradient_boosting(model), edges, train.cardinalities)
     return _all_classes(forest, model, train) if target is None else forest
@@ -293,7 +309,7 @@ def fit_boosting(table: Table, shape: Shape, trees: int, key: int) -> list[tuple
         if len(np.unique(y)) < 2:
             continue
         model = _model(table, target, shape, trees, key)
-        rows = _binned(table.x, edges, table.cardinalities)
+        rows = _learnable(_binned(table.x, edges, table.cardinalities))
         model.set_params(early_stopping=False)
         fitted.append(
             (model.fit(rows, y, sample_weight=table.weight.numpy()), column_order(model))
@@ -332,8 +348,11 @@ def _all_classes(forest: Forest, model: Any, table: Table) -> Forest:  # noqa: A
         return forest
     trees: list[list[Any]] = [[] for _ in range(k)]
     bias = torch.full((k,), float(forest.bias.min()) - 2.0, dtype=torch.float64)
-    if len(model.classes_) == 2:
-        raise ValueError("A bag saw two of several classes only; give every class more rows.")
+    if len(model.classes_) == 2:  # one margin, the log-odds of the second against the first
+        first, second = (int(label) for label in model.classes_)
+        bias[:] = min(0.0, float(forest.bias[0])) - 2.0
+        trees[second], bias[second], bias[first] = forest.trees[0], forest.bias[0], 0.0
+        return Forest(forest.n_players, trees, bias)
     for margin, label in enumerate(model.classes_):
         trees[int(label)], bias[int(label)] = forest.trees[margin], forest.bias[margin]
     return Forest(forest.n_players, trees, bias)

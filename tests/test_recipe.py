@@ -139,6 +139,16 @@ def test_every_row_is_left_out_once_and_classes_are_spread() -> None:
         assert share.abs().max() <= 3
 
 
+def test_merged_bags_leave_out_what_their_bags_leave_out() -> None:
+    folds = deal(table("binary", b=80), 8, 0.5, 0)
+    merged = folds.merged(4)
+    assert merged.n_bags == 4
+    for bag in range(4):
+        both = {*folds.outside(bag).tolist(), *folds.outside(bag + 4).tolist()}
+        assert set(merged.outside(bag).tolist()) == both
+    assert folds.merged(20).n_bags == 8
+
+
 def test_a_bag_never_sees_the_rows_it_is_judged_on() -> None:
     # y is noise: a tree that had seen its judged rows would explain them
     data = table("number", b=300)

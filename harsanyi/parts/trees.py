@@ -182,7 +182,7 @@ class TreePart(nn.Module):
         Returns:
             Values `(b, n, k)`.
         """
-        _, players, weights = self._levels()
+        _, _, weights, players, lowest = self._levels()
         size = self.n_margins * self.n_players
         out = []
         for rows in self._chunks(len(x), fork=4):
@@ -193,13 +193,18 @@ class TreePart(nn.Module):
             margin = leaf // (self.n_trees << self.depth)
             start = row * size + margin * self.n_players
             phi = value.new_zeros(b * size)
-            for j, player in enumerate(players):
-                absent = state >> (self.depth + j) & 1
-                hit = ((state >> j & 1) | absent).bool().nonzero()[:, 0]
-                node = _pick(leaf, hit) >> (self.depth - j)
-                case = _pick(state, hit) + (_pick(absent, hit) << 2 * self.depth)
-                target = _pick(start, hit) + _pick(player, node)
-                phi.index_add_(0, target, _pick(value, hit) * _pick(weights, case))
+            tree, leaf = leaf >> self.depth, leaf & (2**self.depth - 1) | 2**self.depth
+            rest = (state | state >> self.depth) & (2**self.depth - 1)
+            items = (start, tree * (2**self.depth - 1) - 1, leaf, state, value, rest)
+            for _ in range(self.depth):
+                # one member of every item at a time, the one met first
+                start, tree, leaf, state, value, rest = _where(rest > 0, items)
+                level = _pick(lowest, rest)
+                node = tree + (leaf >> (self.depth - level))
+                case = state + ((state >> self.depth + level & 1) << 2 * self.depth)
+                phi.index_add_(0, start + _pick(players, node), value * _pick(weights, case))
+                rest = rest & (rest - 1)
+                items = (start, tree, leaf, state, value, rest)
             phi = phi.reshape(b, self.n_margins, self.n_players).transpose(1, 2)
             out.append(self._read(phi))
         return torch.cat(out) if out else x.new_zeros(0, self.n_players, self.n_outputs)
@@ -219,11 +224,14 @@ class TreePart(nn.Module):
         orders = self.depth + 1
         size = 2**self.depth
         counts = torch.tensor([i.bit_count() for i in range(size)], device=x.device)
-        ways = torch.tensor(
-            [[math.comb(c, j) for j in range(orders)] for c in range(orders)],
-            dtype=torch.float64,
-            device=x.device,
-        )
+        # the dividends of a leaf by its two counts, order s at s - 1; an order beyond n has none
+        spread = torch.zeros(orders, orders, self.depth, dtype=torch.float64, device=x.device)
+        for a in range(orders):
+            for c in range(orders - a):
+                for j in range(c + 1):
+                    if a + j:
+                        spread[a, c, a + j - 1] = math.comb(c, j)
+        spread = spread.flatten(0, 1)
         out = []
         for rows in self._chunks(len(x), fork=4):
             b = len(x[rows])
@@ -232,11 +240,10 @@ class TreePart(nn.Module):
             asked = counts[(state & (size - 1)).long()]
             barred = counts[(state >> self.depth).long()]
             margin = leaf // (self.n_trees << self.depth)
-            cell = (row * self.n_margins + margin).long() * (2 * orders) + asked
-            mass = value.new_zeros(b * self.n_margins * 2 * orders)
-            for j in range(orders):
-                mass.index_add_(0, cell + j, value * ways[barred, j])
-            mass = mass.reshape(b, self.n_margins, 2 * orders)[..., 1:orders].transpose(1, 2)
+            cell = ((row * self.n_margins + margin).long() * orders + asked) * orders + barred
+            mass = value.new_zeros(b * self.n_margins * orders**2).index_add(0, cell, value)
+            mass = mass.reshape(b, self.n_margins, orders**2) @ spread
+            mass = mass.transpose(1, 2)
             mass = torch.einsum("bsg,gk->bsk", mass, self.readout.abs().to(mass.dtype))
             full = mass.new_zeros(b, self.n_players, self.n_outputs)
             kept = min(self.depth, self.n_players)
@@ -335,7 +342,7 @@ class TreePart(nn.Module):
 
     def _path(self, leaf: Tensor) -> tuple[Tensor, Tensor]:
         """Players `(t, d)` met on the way to leaves, and where a player was met before."""
-        levels, players, _ = self._levels()
+        levels, players = self._levels()[:2]
         met, again = [], []
         for j, (level, player) in enumerate(zip(levels, players, strict=True)):
             node = leaf >> (self.depth - j)
@@ -357,18 +364,26 @@ class TreePart(nn.Module):
             missing[:, tests] = ~known
         return torch.where(missing, self.literal_missing, true).to(torch.uint8)
 
-    def _levels(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Per level the nodes and their players, flat over trees, and the Shapley weights."""
+    def _levels(self) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+        """Per level the nodes and their players; Shapley weights; all players; lowest bits."""
+        if torch.compiler.is_compiling():  # a traced tensor has no address to know it by
+            return self._flattened()
         key = (self.nodes.data_ptr(), self.nodes._version, self.nodes.device)
         if self._static is None or self._static[0] != key:
-            levels, players = [], []
-            for j in range(self.depth):
-                level = self.nodes[:, 2**j - 1 : 2 ** (j + 1) - 1].flatten()
-                levels.append(level)
-                players.append(self.literal_player[(level >> SHIFT).long()].int())
-            weights = box_weights(self.depth).to(self.nodes.device)
-            self._static = (key, (levels, players, weights))
+            self._static = (key, self._flattened())
         return self._static[1]
+
+    def _flattened(self) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+        levels, players = [], []
+        for j in range(self.depth):
+            level = self.nodes[:, 2**j - 1 : 2 ** (j + 1) - 1].flatten()
+            levels.append(level)
+            players.append(self.literal_player[(level >> SHIFT).long()].int())
+        device = self.nodes.device
+        everyone = self.literal_player[(self.nodes.flatten() >> SHIFT).long()].int()
+        lowest = [max(0, (i & -i).bit_length() - 1) for i in range(2**self.depth)]
+        weights = box_weights(self.depth).to(device)
+        return levels, players, weights, everyone, torch.tensor(lowest, device=device).int()
 
     def _chunks(self, b: int, fork: int = 1) -> Iterator[slice]:
         step = max(1, self.max_items // (fork * max(1, len(self.nodes))))
@@ -403,6 +418,11 @@ def box_weights(depth: int) -> Tensor:
                 table[1, c, a] = -math.factorial(a) * math.factorial(c - 1) / whole
     size = torch.tensor(sizes)
     return table[:, size[:, None], size[None, :]].flatten()
+
+
+def _where(kept: Tensor, items: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    at = kept.nonzero()[:, 0]
+    return tuple(_pick(item, at) for item in items)
 
 
 def _pick(table: Tensor, index: Tensor) -> Tensor:

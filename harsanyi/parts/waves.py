@@ -21,7 +21,7 @@ from harsanyi.quadrature import exact_nodes, row_tiles
 if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
 
-TILE = 2**20  # numbers held at once in one intermediate
+TILE = 2**18  # numbers held at once in one intermediate
 MASS_TILE = 2**17
 ELLIPSES = (1.5, 2.0, 3.0, 5.0, 9.0, 15.0, 30.0, 60.0)
 

@@ -439,6 +439,7 @@ def sampled_pairs(game, known, pairs, seed):
     )
 
 
+@pytest.mark.slow  # shap takes half a minute to import on a busy machine
 def test_exact_values_equal_those_of_shapiq_and_shap():
     shapiq = pytest.importorskip("shapiq")
     shap = pytest.importorskip("shap")

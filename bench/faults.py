@@ -16,7 +16,9 @@ EXPECTED = (
     FileNotFoundError,
     ImportError,
     PermissionError,
+    FileExistsError,
     IsADirectoryError,
+    NotADirectoryError,
 )
 
 

@@ -54,7 +54,7 @@ class _HarsanyiEstimator(BaseEstimator):
         absence: Absence = "mask",
         baseline: Literal["mean"] | Sequence[Any] | Mapping[str, Any] = "mean",
         unknown: Unknown = "error",
-        coalition_weight: float = 0.5,
+        coalition_weight: float = 0.15,
         epochs: int | None = None,
         batch_size: int = 256,
         learning_rate: float = 0.01,
@@ -339,7 +339,7 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
         absence: Absence = "mask",
         baseline: Literal["mean"] | Sequence[Any] | Mapping[str, Any] = "mean",
         unknown: Unknown = "error",
-        coalition_weight: float = 0.5,
+        coalition_weight: float = 0.15,
         epochs: int | None = None,
         batch_size: int = 256,
         learning_rate: float = 0.01,
@@ -481,6 +481,13 @@ class HarsanyiRegressor(RegressorMixin, _HarsanyiEstimator):
         truth = None if y is None and teacher is not None else numeric_targets(self, X, y)
         targets = truth if teacher is None else predictions(teacher, X)
         assert targets is not None  # one of the two was given, or numeric_targets raised
+        reach = np.abs(targets).max()
+        most = torch.finfo(_torch_dtype(self.dtype)).max ** 0.5  # squares must be finite
+        if not reach < most:
+            raise ValueError(
+                f"y reaches {reach:.3g}; {self.dtype} takes less than {most:.0e}. Rescale it, or "
+                "pass dtype='float64'."
+            )
         weight = row_weights(sample_weight, X, None, None)
         total = max(weight.sum(), np.finfo(float).tiny)
         centre = float((targets * weight).sum() / total)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
@@ -35,8 +36,33 @@ class Schedule:
     batch_size: int = 256
     learning_rate: float = 0.01
     weight_decay: float = 0.01
-    coalition_weight: float = 0.5
+    coalition_weight: float = 0.15
     patience: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can use.
+
+        Raises:
+            ValueError: If a setting is out of its range.
+            TypeError: If it is not a number.
+        """
+        for name, low, high, whole in (
+            ("epochs", 0, math.inf, True),
+            ("batch_size", 1, math.inf, True),
+            ("learning_rate", 0, 1e3, False),
+            ("weight_decay", 0, 1e3, False),
+            ("coalition_weight", 0, 1, False),
+            ("patience", 0, math.inf, True),
+        ):
+            value = getattr(self, name)
+            if value is None and name == "epochs":
+                continue
+            if not isinstance(value, Integral if whole else Real):
+                kind = "a whole number" if whole else "a number"
+                raise TypeError(f"{name}={value!r}; pass {kind}.")
+            if not low <= float(value) <= high:  # NaN is in no range
+                limits = f"from {low}" + ("" if math.isinf(high) else f" to {high:g}")
+                raise ValueError(f"{name}={value!r}; it must be {limits}.")
 
     def length(self, rows: int) -> int:
         """Epochs for so many rows."""

@@ -165,6 +165,12 @@ def row_weights(sample_weight: Any, X: Any, class_weight: Any, y: Any) -> np.nda
         raise ValueError("sample_weight must be finite and not negative.")
     if class_weight is not None and y is not None:
         weight = weight * compute_sample_weight(class_weight, y)
+        if not np.isfinite(weight).all() or (weight < 0).any():
+            raise ValueError(f"class_weight={class_weight!r}; weights must be finite, 0 or more.")
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if np.isinf(total):
+        raise ValueError("sample_weight is too large to be summed; divide it by its mean.")
     return weight
 
 

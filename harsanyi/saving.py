@@ -105,23 +105,45 @@ def load_estimator(cls: type, directory: str | PathLike[str]) -> Any:  # noqa: A
             )
         estimator = cls(**about["params"])
         estimator.net_ = _load_net(folder, config)
-        columns = zip(config.players or [], config.categories or [], strict=True)
-        estimator.columns_ = tuple(Column(name, tuple(labels)) for name, labels in columns)
-    except (KeyError, TypeError, AttributeError) as error:
+        _describe(estimator, config, about)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{folder / 'config.json'} is incomplete or corrupt ({error})."
+            f"{folder / 'config.json'} is incomplete or corrupt ({error!r})."
         ) from error
-    estimator.players_ = list(config.players or [])
+    return estimator
+
+
+def _describe(estimator: Any, config: HarsanyiConfig, about: dict[str, Any]) -> None:  # noqa: ANN401
+    """Columns, classes and measures of a loaded estimator."""
+    players, categories = list(config.players or []), config.categories or []
+    for name, entries in (("players", players), ("categories", categories)):
+        if len(entries) != config.n_players:
+            raise ValueError(
+                f"config.{name} has {len(entries)} entries; there are {config.n_players} players."
+            )
+    sizes = [len(labels) for labels in categories]
+    for spec in config.parts or []:
+        inner = spec.get("encoder")
+        told = inner if isinstance(inner, dict) else spec
+        expected = told.get("cardinalities")
+        if expected and list(expected) != sizes:
+            raise ValueError(f"config.categories are {sizes} long; the weights know {expected}.")
+    estimator.columns_ = tuple(map(Column, players, map(tuple, categories)))
+    estimator.players_ = players
     estimator.n_features_in_ = config.n_players
     if about["named"]:
-        estimator.feature_names_in_ = np.array(estimator.players_, dtype=object)
+        estimator.feature_names_in_ = np.array(players, dtype=object)
     if about["classes"] is not None:
+        if len(about["classes"]) != config.n_outputs:
+            raise ValueError(
+                f"config.estimator names {len(about['classes'])} classes; there are "
+                f"{config.n_outputs} outputs."
+            )
         estimator.classes_ = np.array(about["classes"], dtype=np.dtype(about["classes_dtype"]))
     if about["distillation"] is not None:
         estimator.distillation_ = about["distillation"]
     estimator.measures_ = config.measures
     estimator._adopt_baseline()
-    return estimator
 
 
 def _load_net(folder: Path, config: HarsanyiConfig) -> HarsanyiNet:
@@ -129,7 +151,7 @@ def _load_net(folder: Path, config: HarsanyiConfig) -> HarsanyiNet:
 
     model = HarsanyiForClassification(config).to(getattr(torch, str(config.dtype).split(".")[-1]))
     state: dict[str, torch.Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.glob("model*.safetensors")):  # others may be explanations
         state |= load_file(path)
     own = model.state_dict()
     amiss = {name for name in own if name in state and own[name].shape != state[name].shape}
@@ -139,6 +161,11 @@ def _load_net(folder: Path, config: HarsanyiConfig) -> HarsanyiNet:
             f"the weights in {folder} do not fit its config: {', '.join(sorted(amiss)[:5])} are "
             "missing, unknown or of another shape."
         )
+    unknown = sorted(
+        name for name, t in state.items() if t.is_floating_point() and t.isnan().any()
+    )
+    if unknown:
+        raise ValueError(f"the weights in {folder} hold NaN in {', '.join(unknown[:5])}.")
     model.load_state_dict(state)
     return model.net.eval()
 

@@ -40,7 +40,9 @@ FAMILY = {
         lambda n: [1 / n] * n,
     ),
     "own law": (
-        lambda game, m, **kw: baselines.semivalue(game, m, torch.arange(1, 10).double() / 45, **kw),
+        lambda game, m, **kw: baselines.semivalue(
+            game, m, torch.arange(1, 10).double() / 45, **kw
+        ),
         lambda n: [(s + 1) / 45 for s in range(n)],
     ),
 }

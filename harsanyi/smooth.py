@@ -22,7 +22,7 @@ from harsanyi.parts.additive import AdditivePart
 from harsanyi.parts.waves import WavePart, draw_waves
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
-WAVES = 64  # per bag
+WAVES = 24  # per bag, fewer for many players: an explanation's cost is waves times players
 SMALL = 5000  # rows below which a number has few ramps and batches are small
 STEPS = 900  # about how many gradient steps waves take
 DECAY = 10.0  # waves decay so much faster than other weights: fast ones fit noise
@@ -221,7 +221,7 @@ def grow_waves(
     *,
     key: int,
     schedule: Schedule,
-    waves: int = WAVES,
+    waves: int | None = None,
     checkpoint_dir: str | PathLike[str] | None = None,
     progress: bool = False,
 ) -> Grown:
@@ -231,7 +231,7 @@ def grow_waves(
         folds: Rows and bags.
         key: Key of the random choices.
         schedule: How long and how hard to train.
-        waves: Waves per bag.
+        waves: Waves per bag; 8 to 24 by the number of players when None.
         checkpoint_dir: Folder that a killed run continues from.
         progress: Show a bar.
 
@@ -240,6 +240,7 @@ def grow_waves(
     """
     table, k = folds.table, folds.table.n_outputs
     bins = ramps(len(table))
+    waves = waves or max(8, min(WAVES, 1500 // table.n_players))
     encoder, features = _features(folds, bins)
     scale = Scale(folds)
     generator = torch.Generator().manual_seed(key)

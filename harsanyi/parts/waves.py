@@ -209,7 +209,7 @@ def enough_nodes(half: Tensor, weights: Tensor) -> int:
     cosine = half.detach().cos().abs().amax(0)
     scale = weights.detach().abs().amax(-1)
     best = torch.full_like(scale, math.inf)
-    limit = torch.finfo(half.dtype).eps / 4 * float(scale.sum().clamp(min=1e-30))
+    limit = torch.finfo(half.dtype).eps * float(scale.sum().clamp(min=1e-30))
     for nodes in range(4, exact, 2):
         for rho in ELLIPSES:
             logs = (cosine + sine * ((rho + 1 / rho) / 2)).log()

@@ -229,6 +229,16 @@ def _check_header(path: Path, separator: str) -> None:
     names = [name.strip() for name in header]
     if not any(names):
         raise ValueError(f"{path} is empty; a table needs a header line and rows.")
+    if len(names) == 1 and names[0].count(";"):
+        raise ValueError(
+            f"{path} has one column named {names[0][:40]!r}; its cells are parted by semicolons. "
+            "Save it as CSV with commas."
+        )
+    if "" in names:
+        raise ValueError(
+            f"{path} has no name for column {names.index('') + 1}; each column is a player and "
+            "needs one. (A row index from pandas is left out by to_csv(index=False).)"
+        )
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(

@@ -141,3 +141,20 @@ def test_targets_beyond_the_range_of_the_dtype_are_refused(scale):
     X, _ = table()
     with pytest.raises(ValueError, match="y "):
         HarsanyiRegressor(**QUICK, parts=("additive",)).fit(X, X["a"] * scale)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (",a,y\n0,1,u\n1,2,v\n", "no name for column 1"),
+        ("a,,y\n0,1,u\n1,2,v\n", "no name for column 2"),
+        ("a;b;y\n0;1;u\n1;2;v\n", "semicolons"),
+    ],
+)
+def test_a_header_that_names_no_player_is_refused(tmp_path, text, words):
+    from bench.frames import read_frame
+
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_frame(path)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from harsanyi.losses import prediction_loss
 from harsanyi.table import Table
 
+SMALL = 5000  # rows below which parts are grown and mixed as for a small table
+
 
 @dataclass(frozen=True)
 class Folds:

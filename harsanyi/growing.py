@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harsanyi.bags import Folds, Grown
+from harsanyi.bags import SMALL, Folds, Grown
 from harsanyi.losses import prediction_loss, random_coalitions
 from harsanyi.parts.tree_readers import Forest, column_order, read_hist_gradient_boosting
 from harsanyi.parts.trees import TreePart
 from harsanyi.table import Table
 
 MOST_CODES = 252  # categories or cuts of a column; a histogram has 255 bins and missing
-SMALL = 5000  # rows below which trees are small, bins few and masked copies several
 COPIED = 12_000  # rows with their masked copies, beyond which there is one copy a row
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harsanyi.bags import Folds, Grown
+from harsanyi.bags import SMALL, Folds, Grown
 
 PULL = 1.0  # strength of the pull to equal shares, in rows
-MASKED = 0.2  # share of coalitions in the mixture's loss against that in training
+MASKED = 0.2  # share of coalitions against that in training, in the mixture's loss
 SLIGHT = 0.01  # a smaller share is left out
 
 
@@ -25,7 +25,9 @@ def mix(folds: Folds, grown: list[Grown], steps: int = 60) -> Tensor:
     """
     full = torch.stack([part.full for part in grown])
     masked = torch.stack([part.masked for part in grown])
-    count, share = len(grown), MASKED * folds.coalition_weight
+    count, share = len(grown), folds.coalition_weight
+    if len(folds.table) >= SMALL:  # enough rows to tell parts apart, and whole rows come first
+        share *= MASKED
 
     def loss(weights: Tensor) -> Tensor:
         def blend(outputs: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from harsanyi.bags import Folds, Grown, deal
+from harsanyi.bags import SMALL, Folds, Grown, deal
 from harsanyi.fitting import Schedule, net_config
 from harsanyi.mixing import mix
 from harsanyi.net import HarsanyiNet
@@ -98,7 +98,7 @@ def _growers(absence: str) -> dict[str, Grower]:
         return grow_waves(folds, key=key, schedule=schedule, **options)
 
     def trees(folds: Folds, key: int, schedule: Schedule, *_: object) -> Grown:
-        from harsanyi.growing import SMALL, grow_trees
+        from harsanyi.growing import grow_trees
 
         # copies cost accuracy on whole rows, the more so the more rows there are to learn from
         share = 0.6 if len(folds.table) < SMALL else 0.2

@@ -14,7 +14,7 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from baselines.training import AdamW, WarmupCosine, fit
-from harsanyi.bags import Folds, Grown
+from harsanyi.bags import SMALL, Folds, Grown
 from harsanyi.features import PlayerFeatures
 from harsanyi.fitting import Schedule
 from harsanyi.losses import random_coalitions
@@ -22,8 +22,7 @@ from harsanyi.parts.additive import AdditivePart
 from harsanyi.parts.waves import WavePart, draw_waves
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
-WAVES = 24  # per bag, fewer for many players: an explanation's cost is waves times players
-SMALL = 5000  # rows below which a number has few ramps and batches are small
+WAVES = 32  # per bag, fewer for many players: an explanation's cost is waves times players
 STEPS = 900  # about how many gradient steps waves take
 DECAY = 10.0  # waves decay so much faster than other weights: fast ones fit noise
 
@@ -231,7 +230,7 @@ def grow_waves(
         folds: Rows and bags.
         key: Key of the random choices.
         schedule: How long and how hard to train.
-        waves: Waves per bag; 8 to 24 by the number of players when None.
+        waves: Waves per bag; 8 to 64 by the numbers of players and classes when None.
         checkpoint_dir: Folder that a killed run continues from.
         progress: Show a bar.
 
@@ -240,7 +239,8 @@ def grow_waves(
     """
     table, k = folds.table, folds.table.n_outputs
     bins = ramps(len(table))
-    waves = waves or max(8, min(WAVES, 1500 // table.n_players))
+    if waves is None:  # many classes share their waves, so there may be more of them
+        waves = max(8, min(WAVES, 2000 // table.n_players)) * (2 if k > 3 else 1)
     encoder, features = _features(folds, bins)
     scale = Scale(folds)
     generator = torch.Generator().manual_seed(key)

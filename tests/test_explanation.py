@@ -153,6 +153,9 @@ def test_to_shap_gives_numpy_of_one_output_by_default(full):
     assert np.array_equal(full.to_shap("no").values, full.values[..., 0].numpy())
     with pytest.raises(ValueError, match="'maybe'"):
         full.to_shap("maybe")
+    assert full.to_shap("all").values.shape == (3, 4, 2)
+    three = Explanation(torch.tensor([[[0.1, -2.0, 0.3], [0.2, 1.0, 0.1]]]), outputs=list("abc"))
+    assert three.to_shap().output_names == "b"  # of several, the output that moves most
 
 
 def test_exact_and_loaded_explanations_cannot_be_continued(full):

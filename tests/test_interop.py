@@ -142,7 +142,7 @@ def test_an_explanation_goes_to_shap_and_comes_back_the_same():
     torch.testing.assert_close(back.base_values, ours.base_values)
     assert back.player_names() == ours.player_names()
     several = exact_shapley(table(b=3, k=4))
-    again = from_shap(several.to_shap())
+    again = from_shap(several.to_shap("all"))
     torch.testing.assert_close(again.values, several.values)
     torch.testing.assert_close(again.base_values, several.base_values)
     assert again.output_names() == several.output_names()

@@ -573,4 +573,47 @@ MUTANTS = (
         replacement="values=values,",
         test="test_importance.py::test_accumulated_effects_of_a_line_are_the_line_centered_on_the_rows",
     ),
+    # Selections
+    Mutant(
+        bug="the mean inside the logarithm is over losses (the authors' sign)",
+        file="amortized/lex/gradients.py",
+        source="return torch.logsumexp(values, dim) - math.log(values.shape[dim])",
+        replacement="return -(torch.logsumexp(-values, dim) - math.log(values.shape[dim]))",
+        test="test_lex_gradients.py::test_the_mean_inside_the_logarithm_is_over_probabilities",
+    ),
+    Mutant(
+        bug="REBAR redraws noise of absent players over the whole interval",
+        file="amortized/lex/masks.py",
+        source="noise * (1 - theta))",
+        replacement="noise)",
+        test="test_lex_masks.py::test_redrawn_noise_leads_to_the_same_mask_and_has_its_law",
+    ),
+    Mutant(
+        bug="leave-one-out keeps the draw itself in its baseline",
+        file="amortized/lex/gradients.py",
+        source="fixed = (fixed - fixed.mean(0)) * (at.m / (at.m - 1))",
+        replacement="fixed = fixed - fixed.mean(0)",
+        test="test_lex_gradients.py::test_unbiased_gradients_have_the_enumerated_mean",
+    ),
+    Mutant(
+        bug="rows of explicands and of masks are flattened in different orders",
+        file="amortized/lex/lex.py",
+        source='rearrange(z, "m l b n -> b (m l) n")',
+        replacement='rearrange(z, "m l b n -> b (l m) n")',
+        test="test_lex.py::test_every_row_of_the_flattened_batch_carries_its_own_x_z_and_y",
+    ),
+    Mutant(
+        bug="the level of the rate carries no gradient",
+        file="amortized/lex/rate.py",
+        source="return level + step",
+        replacement="return level + step.detach()",
+        test="test_lex.py::test_the_level_holds_the_rate_and_its_gradient",
+    ),
+    Mutant(
+        bug="the truth of the test rows is that of the training rows",
+        file="bench/problems/selections.py",
+        source="return x, y, matters(x)",
+        replacement="return x, y, np.roll(matters(x), 1, 0)",
+        test="test_selections.py::test_what_does_not_matter_does_not_move_the_probability",
+    ),
 )

@@ -8,6 +8,7 @@ import numpy as np
 
 from amortized.lex.frames import LEXForTables
 from bench.frames import UserTable
+from bench.user_models import clear_checkpoints
 
 
 def train_lex(
@@ -37,7 +38,7 @@ def train_lex(
     Raises:
         ValueError: If the rate is not strictly between 0 and 1, or the table has unusable cells.
     """
-    checkpoint = out / "checkpoint"
+    checkpoint = out / "checkpoint-lex"
     model = LEXForTables(
         rate, table.task, random_state=seed, progress=progress, checkpoint_dir=checkpoint
     )
@@ -54,7 +55,7 @@ def train_lex(
         metric, score = "R2", float(r2_score(table.y[test], answers))
     inclusion = model.explain(X.iloc[test]).values[..., 0].mean(0)
     model.save_pretrained(out)
-    _remove(checkpoint)
+    clear_checkpoints(out)
     order = inclusion.argsort(descending=True).tolist()
     shown = ", ".join(f"{model.players_[i]} {float(inclusion[i]):.2f}" for i in order[:5])
     facts = {
@@ -75,10 +76,3 @@ def train_lex(
         + f"\nmodel written to {out}"
     )
     return facts, words
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    if folder.is_dir():
-        shutil.rmtree(folder)

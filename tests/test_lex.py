@@ -300,7 +300,7 @@ def test_images_are_selected_by_patches():
     assert lex.explain(images).shape == (12, 4, 1)
     z = torch.zeros(1, 1, 12, 4, dtype=torch.bool)
     z[..., 1] = True
-    shown = lex._features(z[0, 0]).reshape(12, 1, 8, 8)
+    shown = lex.feature_masks(z[0, 0]).reshape(12, 1, 8, 8)
     assert shown[:, :, :4, 4:].all()
     assert shown.sum() == 12 * 16
 

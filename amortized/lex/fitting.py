@@ -180,7 +180,7 @@ def _train_predictor(
             return member(x), 1
         n_players = int(lex.selector.n_players)  # pyright: ignore[reportArgumentType]
         drawn = torch.rand(len(x), 1, n_players, generator=generator) < 0.5
-        coalitions = lex._features(drawn.to(x.device))
+        coalitions = lex.feature_masks(drawn.to(x.device))
         imputed = lex.imputer(x, coalitions, generator)
         r = imputed.shape[2]
         shown = coalitions.reshape(len(x), 1, 1, *x.shape[1:]).expand(imputed.shape)

@@ -247,11 +247,6 @@ class LEX(nn.Module):
         groups = repeat(patches, "h w -> c h w", c=channels).contiguous()
         return cls(chosen, answer, imputer, target_rate=target_rate, groups=groups, **settings)
 
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs of the predictor: classes, or 1."""
-        return 1 if self.classes is None else len(self.classes)
-
     def select(self, x: Any) -> "Selection":  # noqa: ANN401 - an array or a tensor
         """The distribution of selections of each explicand.
 
@@ -307,7 +302,7 @@ class LEX(nn.Module):
             `(m, l, b, r, outputs)`: log-probabilities of classes, or means in a regression.
         """
         m, l, b, _ = z.shape
-        coalitions = self._features(rearrange(z, "m l b n -> b (m l) n"))
+        coalitions = self.feature_masks(rearrange(z, "m l b n -> b (m l) n"))
         with torch.no_grad():
             rows = self.imputer(x, coalitions, generator)  # (b, (m l), r, *features)
         shown = coalitions.reshape(b, m * l, 1, *x.shape[1:])
@@ -317,7 +312,7 @@ class LEX(nn.Module):
             with torch.no_grad():
                 nothing = torch.zeros_like(coalitions[:, :1])
                 filling = self.imputer(x, nothing, generator)
-            weight = self._features(rearrange(relaxed, "m l b n -> b (m l) n"))
+            weight = self.feature_masks(rearrange(relaxed, "m l b n -> b (m l) n"))
             weight = weight.reshape(b, m * l, 1, *x.shape[1:])
             filling = torch.where(shown, filling, rows)
             rows = weight * x[:, None, None] + (1 - weight) * filling
@@ -336,7 +331,8 @@ class LEX(nn.Module):
         """Whether the predictor sees the masks beside the rows."""
         return any(getattr(member, "mask_channel", False) for member in self.predictors)
 
-    def _features(self, masks: Tensor) -> Tensor:
+    def feature_masks(self, masks: Tensor) -> Tensor:
+        """Masks of players `(..., n)` as masks of flattened features."""
         if self.groups is None:
             return masks
         return masks[..., self.groups.reshape(-1)]

@@ -130,7 +130,7 @@ def describe(frame: "pd.DataFrame", plan: "Plan", made: Mapping[str, str]) -> st
         "replaced by the mean or mode for the others.\n\n" + _grid(frame, models, "masked_score"),
         "## Log loss (RMSE for regression)\n\n" + _grid(_losses(frame), models, "loss"),
         "## AUROC\n\n" + _grid(frame.dropna(subset="auroc"), models, "auroc"),
-        "## Seconds to fit\n\n" + _grid(frame, models, "fit_seconds", "{:.1f}"),
+        "## CPU-seconds to fit\n\n" + _grid(frame, models, "fit_seconds", "{:.1f}"),
         _explanations(frame),
         _notes(frame),
     ]

@@ -10,7 +10,7 @@ WORKERS ?= 2
 THREADS = $(or $(OMP_NUM_THREADS),1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench docs trust clean
 
 help:           ## what there is to make
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -39,6 +39,16 @@ lint: $(STAMP)  ## ruff (rules and format) and pyright
 bench: $(STAMP) ## speed suites, accuracy beside time
 	OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -o addopts="-p no:dash" --benchmark-only bench/speed $(ARGS)
 
+$(VENV)/.docs: $(STAMP)
+	$(PY) -m pip install --quiet -e '.[docs]' -c constraints.txt
+	@touch $@
+
+docs: $(VENV)/.docs ## the site, warnings as errors, into site/
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+trust: $(STAMP) ## the checks of docs/trust.md at their full counts; writes its table
+	OMP_NUM_THREADS=$(THREADS) $(PY) -m tests.trust
+
 clean:          ## remove what was built and cached; the environment stays
-	rm -rf build dist out .pytest_cache .ruff_cache .benchmarks .hypothesis .coverage htmlcov
+	rm -rf build dist out site .pytest_cache .ruff_cache .benchmarks .hypothesis .coverage htmlcov
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -25,7 +25,7 @@ MAX_WIDTH = 62
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """v(S) = sum_t values_t [players inside all in S] [no absent player in S].
+    """`v(S) = sum_t values_t [players inside all in S] [no absent player in S]`.
 
     A slot of a box names one player. `inside` asks that it be present, `absent` that it be
     absent, neither asks nothing; **both can never hold, so they make the box dead** (a leaf out

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from baselines.blending import blend
 from baselines.compression import as_rows, own_generator
 from baselines.gaussian import GaussianMixtureImputer
 from baselines.imputers import StoredImputer, check_draws, feature_mask, uniforms
@@ -75,7 +76,7 @@ class DonorImputer(StoredImputer):
         present = feature_mask(x, coalitions)
         donors = self.donors(x, coalitions, generator)
         filled = self.rows.to(x)[donors] if x.is_floating_point() else self.rows[donors]
-        return torch.where(present[:, :, None], x[:, None, None], filled)
+        return blend(present[:, :, None], x[:, None, None], filled)
 
     def donors(
         self, x: Tensor, coalitions: Tensor, generator: torch.Generator | None = None

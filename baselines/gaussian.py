@@ -11,6 +11,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from baselines.blending import blend
 from baselines.coalitions import unique_coalitions
 from baselines.compression import as_rows, own_generator, standardised
 from baselines.imputers import StoredImputer, check_draws, feature_mask, normals, scaled, uniforms
@@ -56,7 +57,7 @@ class NoiseImputer(StoredImputer):
         noise = normals(generator, _leading(x, coalitions), self.n_draws, coalitions.shape[-1])
         noise = noise.to(x.device).reshape(*noise.shape[:3], *x.shape[1:])
         filled = self.mean.to(x.device) + self.scale.to(x.device) * noise
-        return torch.where(present[:, :, None], x[:, None, None], filled.to(x.dtype))
+        return blend(present[:, :, None], x[:, None, None], filled)
 
 
 class GaussianMixtureImputer(StoredImputer):
@@ -168,7 +169,7 @@ class GaussianMixtureImputer(StoredImputer):
         filled = self._draw(rows, observed, noise, pick)
         filled = self._center + self._spread * filled
         filled = filled.to(x.dtype).reshape(*filled.shape[:3], *x.shape[1:])
-        return torch.where(present[:, :, None], x[:, None, None], filled)
+        return blend(present[:, :, None], x[:, None, None], filled)
 
     def posterior(self, x: Tensor, coalitions: Tensor) -> Tensor:
         """Probability of each component given the present block.

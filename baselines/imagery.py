@@ -8,6 +8,7 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from baselines.blending import blend
 from baselines.imputers import StoredImputer, feature_mask
 
 
@@ -29,7 +30,7 @@ class MeanColorImputer(StoredImputer):
         total = reduce(torch.where(finite, x, 0), "b c h w -> b 1 c 1 1", "sum")
         count = reduce(finite.to(x.dtype), "b c h w -> b 1 c 1 1", "sum")
         mean = total / count.clamp(min=1)
-        return torch.where(present, x[:, None], mean)[:, :, None]
+        return blend(present, x[:, None], mean)[:, :, None]
 
 
 class BlurImputer(StoredImputer):
@@ -62,7 +63,7 @@ class BlurImputer(StoredImputer):
         finite = torch.isfinite(x)
         reach = blur(finite.to(x.dtype), self.sigma).clamp(min=1e-12)
         blurred = blur(torch.where(finite, x, 0), self.sigma) / reach
-        return torch.where(present, x[:, None], blurred[:, None])[:, :, None]
+        return blend(present, x[:, None], blurred[:, None])[:, :, None]
 
 
 class InpaintImputer(StoredImputer):
@@ -112,7 +113,7 @@ class InpaintImputer(StoredImputer):
         # the prior weight of the background is that of one pixel two sigmas away
         prior = math.exp(-2) / (2 * math.pi * self.sigma**2)
         painted = rearrange(spread / (reach + prior), "(b m) c h w -> b m c h w", b=b)
-        return torch.where(present, x[:, None], background + painted)[:, :, None]
+        return blend(present, x[:, None], background + painted)[:, :, None]
 
 
 def patches(size: Sequence[int], grid: Sequence[int] | int) -> Tensor:

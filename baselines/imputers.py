@@ -16,6 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from baselines.blending import blend
 from baselines.coalitions import key_from, stream
 
 FORMAT = "harsanyi-imputer/1"
@@ -163,12 +164,12 @@ class BaselineImputer(StoredImputer):
     ) -> Tensor:
         """Imputed rows `(b, m, 1, *features)` of `x` `(b, *features)`."""
         present = feature_mask(x, coalitions)
-        baseline = _beside(self.baseline, x)
+        baseline = self.baseline
         if baseline.ndim and baseline.shape != x.shape[1:]:
             raise ValueError(
                 f"baseline has shape {tuple(baseline.shape)}; x needs one of {tuple(x.shape[1:])}."
             )
-        return torch.where(present, x[:, None], baseline)[:, :, None]
+        return blend(present, x[:, None], baseline)[:, :, None]
 
 
 class MarginalImputer(StoredImputer):
@@ -215,7 +216,7 @@ class MarginalImputer(StoredImputer):
                 f"{tuple(self.background.shape[1:])}."
             )
         present = feature_mask(x, coalitions)
-        return torch.where(present[:, :, None], x[:, None, None], _beside(self.background, x))
+        return blend(present[:, :, None], x[:, None, None], self.background)
 
 
 class MaskTokenImputer(StoredImputer):
@@ -294,7 +295,7 @@ class CallableImputer(nn.Module):
             raise ValueError(
                 f"the function returned shape {tuple(filled.shape)}; {wanted} is needed."
             ) from error
-        return torch.where(present[:, :, None], x[:, None, None], filled)
+        return blend(present[:, :, None], x[:, None, None], filled)
 
 
 def normals(

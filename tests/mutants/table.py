@@ -597,7 +597,7 @@ MUTANTS = (
     ),
     Mutant(
         bug="rows of explicands and of masks are flattened in different orders",
-        file="amortized/lex/lex.py",
+        file="amortized/lex/likelihood.py",
         source='rearrange(z, "m l b n -> b (m l) n")',
         replacement='rearrange(z, "m l b n -> b (l m) n")',
         test="test_lex.py::test_every_row_of_the_flattened_batch_carries_its_own_x_z_and_y",

@@ -1,12 +1,15 @@
 """Product games: every dividend of a product from its factors, by exact quadrature.
 
+One law serves numbers here and matrices in chains.py: nodes on the diagonal, exact from
+ceil(d / 2) of them on, with a certificate below that.
+
 A product game v(S) = sum_r w_r prod_{i in S} (1 + a_ri) has a dividend on each of its 2**n
 coalitions and still only r * n numbers. Along the diagonal of its multilinear extension the
 derivatives are polynomials of low degree, which Gauss-Legendre nodes integrate exactly.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -58,6 +61,63 @@ def gauss_legendre(
 def exact_nodes(n_factors: int) -> int:
     """Nodes that make Shapley values of products of `n_factors` players exact: ceil(d / 2)."""
     return max(1, math.ceil(n_factors / 2))
+
+
+def ellipses() -> list[tuple[float, float]]:
+    """Ellipses with foci 0 and 1 that integrands are bounded on: (rho, reach), small to large.
+
+    A point z of the ellipse rho is (1 + u) / 2 with |u| <= reach.
+    """
+    return [(rho, (rho + 1 / rho) / 2) for rho in _ELLIPSES]
+
+
+def log_tail(n_nodes: int, rho: float) -> float:
+    """Log of what `n_nodes` Gauss-Legendre nodes on [0, 1] miss, per size of the integrand.
+
+    Args:
+        n_nodes: Nodes, at least 1.
+        rho: Ellipse on which the integrand is bounded.
+
+    Returns:
+        log e, where the error is at most e times the largest |integrand| on the ellipse.
+
+    Source: Trefethen (2008), theorem 4.5: Chebyshev coefficients beyond degree 2 n_nodes - 1.
+    """
+    factor = math.log(2 + 2 / (4 * n_nodes**2 - 1))
+    return factor - 2 * n_nodes * math.log(rho) - math.log1p(-(rho**-2))
+
+
+def fewest_nodes(bound: Callable[[int], Tensor], most: int, tolerance: float) -> int:
+    """Fewest nodes whose error bound is at most `tolerance` for every value.
+
+    Args:
+        bound: Error bounds of a number of nodes, any shape; not needed at `most`.
+        most: Nodes that are exact.
+        tolerance: Largest error allowed, in units of the outputs; 0 asks for exactness.
+
+    Returns:
+        A number of nodes between 1 and `most`.
+
+    Raises:
+        ValueError: If `tolerance` is negative or not a number.
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance is {tolerance}; it must be 0 or more.")
+    low, high = 1, most
+    while low < high:
+        middle = (low + high) // 2
+        found = bound(middle)
+        if found.numel() == 0 or float(found.max()) <= tolerance:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def legendre_rule(n_nodes: int) -> list[tuple[float, float]]:
+    """The nodes of `gauss_legendre` as pairs (point, weight) of plain numbers."""
+    points, weights = _legendre(n_nodes)
+    return list(zip(points.tolist(), weights.tolist(), strict=True))
 
 
 def others(values: Tensor) -> Tensor:
@@ -202,9 +262,7 @@ def product_shapley(
     Source: Owen (1972), diagonal formula; Gauss-Legendre is exact to degree 2 n_nodes - 1.
     """
     n_nodes = exact_nodes(factors.shape[-1]) if n_nodes is None else n_nodes
-    points, shares = _legendre(n_nodes)
-    rule = list(zip(points.tolist(), shares.tolist(), strict=True))
-    return product_derivatives(weights, factors, 1, rule, positive=positive)
+    return product_derivatives(weights, factors, 1, legendre_rule(n_nodes), positive=positive)
 
 
 def product_banzhaf(weights: Tensor, factors: Tensor) -> Tensor:
@@ -336,14 +394,12 @@ class Products:
             for term in (level.clamp(min=tiny).log(), centred, centred.abs() ** 2)
         )
         best = torch.full_like(size, math.inf)
-        for rho in _ELLIPSES:
-            reach = (rho + 1 / rho) / 2  # long half-axis in u
+        for rho, reach in ellipses():
             own = (level + size * (reach / 2)).clamp(min=tiny).log()
             together = floor + reach * first.abs() + reach**2 / 2 * second
             logs = torch.minimum(together, own.sum(-1, keepdim=True) - own)
-            tail = -2 * n_nodes * math.log(rho) - math.log1p(-(rho**-2))
-            best = torch.minimum(best, logs + tail)
-        best = best.exp() * (2 + 2 / (4 * n_nodes**2 - 1))
+            best = torch.minimum(best, logs + log_tail(n_nodes, rho))
+        best = best.exp()
         inexact = (factors != 0).sum(-1, keepdim=True) > 2 * n_nodes
         return einsum(best * size * inexact, weights.abs(), "b r n, r k -> b n k")
 
@@ -359,14 +415,4 @@ class Products:
         Raises:
             ValueError: If `tolerance` is negative or not a number.
         """
-        if not tolerance >= 0:
-            raise ValueError(f"tolerance is {tolerance}; it must be 0 or more.")
-        low, high = 1, exact_nodes(self.degree)
-        while low < high:
-            middle = (low + high) // 2
-            bound = self.error_bound(middle)
-            if bound.numel() == 0 or float(bound.max()) <= tolerance:
-                high = middle
-            else:
-                low = middle + 1
-        return low
+        return fewest_nodes(self.error_bound, exact_nodes(self.degree), tolerance)

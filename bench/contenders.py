@@ -60,10 +60,19 @@ class GameExplainer:
             x: Explicands.
             generator: Source of the coalitions.
         """
+        return self.play(self.problem.game(x), generator)
+
+    def play(self, game: Any, generator: torch.Generator | None = None) -> Explanation:  # noqa: ANN401
+        """Explain the explicands of any game.
+
+        Args:
+            game: The game to ask, under this explainer's budget.
+            generator: Source of the coalitions.
+        """
         words: dict[str, Any] = {} if self.budget is None else {"budget": self.budget}
         if "generator" in inspect.signature(self.estimator).parameters:
             words["generator"] = generator
-        return self.estimator(self.problem.game(x), **words)
+        return self.estimator(game, **words)
 
 
 def sampled(estimator: str | Callable[..., Explanation], budget: int | None = None) -> Contender:

@@ -12,11 +12,19 @@ import torch
 from baselines.explanation import Explanation
 from baselines.fingerprints import key_of
 from bench import metrics
+from bench.costs import Meters, count_flops, open_meters
 from bench.curves import removal_scores
 from bench.intervals import Interval, mean_interval, ratio_interval
 from bench.meter import Ledger, open_ledger
-from bench.problems.problem import Problem
+from bench.null_tests import count_passed, game_nulls
+from bench.problems.problem import Problem, take
 from bench.provenance import provenance
+from bench.sensitivity import max_sensitivity
+
+MORE = ("sensitivity", "flops", "nulls")
+"""Measures that ask the explainer again, taken when asked for."""
+
+NULL_ROWS, SENSITIVITY_DRAWS = 4, 4
 
 # Bounds of a metric, by which its interval stays honest when every explicand scores alike.
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -91,6 +99,7 @@ def evaluate(
     seed: int = 0,
     games: Mapping[str, Callable[[Any], Any]] | None = None,
     top_k: int = 3,
+    more: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Judge an explainer: how right, how sure, at what cost.
@@ -110,6 +119,8 @@ def evaluate(
         games: Name -> factory (explicands -> Game) for insertion and deletion curves and
             infidelity, one per imputer; none are drawn without.
         top_k: Players counted by the `top_k` metric.
+        more: Which of `MORE` to measure too: `"sensitivity"` to small moves of the rows, `"flops"`
+            of one explanation, and of an estimator its `"nulls"` on a few explicands.
         facts: More columns for the leaderboard, such as `model_score`.
 
     Returns:
@@ -117,17 +128,26 @@ def evaluate(
 
     Raises:
         TypeError: If `explainer` neither explains nor makes an explainer.
-        ValueError: If `repeats` is not positive, or the explainer answered for other explicands.
+        ValueError: If `repeats` is not positive, `more` names something else, or the explainer
+            answered for other explicands.
         metrics.NotComparable: If explanation and truth are of different estimands or games.
     """
     if repeats < 1:
         raise ValueError(f"repeats={repeats}; an evaluation needs one run.")
+    if unknown := set(more) - set(MORE):
+        raise ValueError(f"more={sorted(unknown)} cannot be measured; choose from {MORE}.")
     explainer = as_explainer(explainer, problem)
     seeded = "generator" in inspect.signature(explainer.explain).parameters
     runs, ledgers, clocks = [], [], []
+
+    def words(run: int = 0) -> dict[str, Any]:
+        """The same draws whenever the same run is asked again."""
+        if not seeded:
+            return {}
+        return {"generator": contender_generator(problem.content_hash, seed, run)}
+
     for run in range(repeats if seeded else 1):
-        generator = contender_generator(problem.content_hash, seed, run) if seeded else None
-        answer, ledger, clock = _timed(explainer, problem, generator)
+        answer, ledger, clock = _timed(explainer, problem, words(run))
         runs.append(answer)
         ledgers.append(ledger)
         clocks.append(clock)
@@ -160,6 +180,17 @@ def evaluate(
         per_run = [removal_scores(one, factory(problem.x), seed=seed) for one in runs]
         for metric in per_run[0]:
             scores[f"{metric}_{label}"] = np.stack([one[metric] for one in per_run])
+    measured: dict[str, Any] = {}
+    if "sensitivity" in more and not problem.is_whole:
+        scores["max_sensitivity"] = max_sensitivity(
+            explainer, problem.x, draws=SENSITIVITY_DRAWS, seed=seed, words=words
+        )[None]
+    if "flops" in more and not problem.is_whole:
+        one = take(problem.x, slice(0, 1))
+        measured["flops"] = count_flops(lambda: explainer.explain(one, **words()))
+    if "nulls" in more and hasattr(explainer, "play"):
+        few = problem.game(None if problem.is_whole else take(problem.x, slice(0, NULL_ROWS)))
+        measured |= nulls_as_facts(game_nulls(lambda game: explainer.play(game, **words()), few))
     own = _is_own(explainer, problem, first, ledgers[0])
     if own:  # its pass through its parts is no forward call that a hook would see
         ledgers = [dataclasses.replace(one, passes=max(one.passes, len(first))) for one in ledgers]
@@ -171,6 +202,8 @@ def evaluate(
         ceilings=ceilings,
         facts={
             **_cost(runs, ledgers, clocks, len(problem)),
+            **measured,
+            "budget": getattr(explainer, "budget", None) or np.nan,
             "repeats": len(runs),
             "seed": seed,
             **provenance(),
@@ -179,6 +212,20 @@ def evaluate(
         explanation=first,
         truth=truth,
     )
+
+
+def nulls_as_facts(measures: Mapping[str, float]) -> dict[str, float]:
+    """Null tests as columns of a leaderboard.
+
+    Args:
+        measures: Null test -> measure.
+
+    Returns:
+        The measures as `null_<test>`, with `nulls_passed` and `nulls_run`.
+    """
+    passed, run = count_passed(measures)
+    named = {f"null_{name}": value for name, value in measures.items()}
+    return {**named, "nulls_passed": passed, "nulls_run": run}
 
 
 def as_explainer(explainer: Any, problem: Problem) -> Any:  # noqa: ANN401 - either kind
@@ -244,13 +291,12 @@ def paired_difference(
 def _timed(
     explainer: Any,  # noqa: ANN401 - any explainer
     problem: Problem,
-    generator: torch.Generator | None,
-) -> tuple[Explanation, Ledger, tuple[float, float]]:
-    words = {} if generator is None else {"generator": generator}
-    with open_ledger(explainer) as ledger:
+    words: Mapping[str, Any],
+) -> tuple[Explanation, Ledger, tuple[float, float, Meters]]:
+    with open_meters() as meters, open_ledger(explainer) as ledger:
         wall, cpu = time.perf_counter(), time.process_time()
         answer = explainer.explain(problem.x, **words)
-        clock = time.perf_counter() - wall, time.process_time() - cpu
+        clock = time.perf_counter() - wall, time.process_time() - cpu, meters
     if not isinstance(answer, Explanation):
         raise TypeError(
             f"{type(explainer).__name__}.explain returned a {type(answer).__name__}; it must "
@@ -274,7 +320,7 @@ def _is_own(explainer: Any, problem: Problem, answer: Explanation, ledger: Ledge
 def _cost(
     runs: Sequence[Explanation],
     ledgers: Sequence[Ledger],
-    clocks: Sequence[tuple[float, float]],
+    clocks: Sequence[tuple[float, float, Meters]],
     b: int,
 ) -> dict[str, float]:
     """Per explicand, mean over runs; passes of the explainer's own model count as evaluations."""
@@ -285,6 +331,8 @@ def _cost(
         "evals": asked if asked else np.nan,
         "model_rows": rows if rows else np.nan,
         "evals_claimed": float(np.mean([one.n_evals for one in runs])),
-        "seconds": float(np.mean([wall for wall, _ in clocks])) / b,
-        "cpu_seconds": float(np.mean([cpu for _, cpu in clocks])) / b,
+        "seconds": float(np.mean([wall for wall, _, _ in clocks])) / b,
+        "cpu_seconds": float(np.mean([cpu for _, cpu, _ in clocks])) / b,
+        "peak_memory": float(np.max([meters.peak_memory for *_, meters in clocks])),
+        "joules": float(np.mean([meters.joules for *_, meters in clocks])) / b,
     }

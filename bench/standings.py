@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
+from baselines.explanation import Explanation
 from bench.evaluation import Evaluation, paired_difference
 from bench.intervals import Interval
+from bench.null_tests import LIMITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUITE_VERSION = "1"
+SUITE_VERSION = "2"
+
+TIMED = ("seconds", "cpu_seconds", "flops", "peak_memory", "joules")
+"""What an explanation costs; all but `flops` differ from run to run."""
+
+UNREPEATED = (
+    *("seconds", "cpu_seconds", "peak_memory", "joules", "train_seconds", "break_even"),
+    *("hardware", "date"),
+)
+"""Columns that a run repeated on another day may change; every other one it repeats bit for bit."""
 
 # Metric -> column; each has `_lo` and `_hi` beside it.
 MEASURED = {
@@ -28,16 +39,18 @@ CURVES = tuple(
     for imputer in ("own", "baseline", "marginal", "conditional")
 )
 WORDS = (
-    *("suite_version", "problem", "game_id", "task", "scale", "explains", "method"),
-    *("estimand", "truth_kind", "truth_method"),
+    *("suite_version", "problem", "game_id", "task", "modality", "scale", "value_function"),
+    *("explains", "method", "method_class", "estimand", "truth_kind", "truth_method"),
 )
 NUMBERS = (
-    *("n_explicands", "n_players", "n_outputs", "truth_evals", "truth_reliability"),
-    *("noise_floor", "model_score", "reference_score"),
+    *("n_explicands", "n_players", "n_outputs", "background_rows", "truth_evals"),
+    *("truth_reliability", "noise_floor", "model_score", "reference_score"),
+    *("price", "price_lo", "price_hi", "masked_score"),
     *(f"{column}{end}" for column in MEASURED.values() for end in ("", "_lo", "_hi")),
     *("rmse", "nrmse", "spearman_ceiling", "spearman_ceiled", "efficiency_gap"),
     *(
         "seed_sensitivity",
+        "max_sensitivity",
         *CURVES,
         "imputer_rank_tau",
         "rank",
@@ -45,8 +58,12 @@ NUMBERS = (
         "gap_to_best_lo",
         "gap_to_best_hi",
     ),
-    *("evals", "model_rows", "evals_claimed", "repeats", "seed", "train_seconds"),
-    *("seconds", "cpu_seconds"),
+    *("leak_excess", "leak_excess_lo", "leak_excess_hi", "evalx_score", "rationale_auprc"),
+    *(f"order_{size}" for size in ("1", "2", "3", "4", "more")),
+    *("uninformative_mass", "additivity_gap", "nulls_passed", "nulls_run"),
+    *(f"null_{name}" for name in LIMITS),
+    *("budget", "evals", "model_rows", "evals_claimed", "repeats", "seed", "train_seconds"),
+    *("break_even", *TIMED),
 )
 FLAGS = ("exact", "at_floor")
 MADE = ("hardware", "commit", "date", "command")
@@ -133,22 +150,27 @@ def _row(one: Evaluation) -> dict[str, Any]:
         "problem": one.problem.name,
         "game_id": one.game_id,
         "task": one.problem.task,
+        "modality": one.problem.modality,
         "scale": one.problem.scale,
+        "value_function": one.problem.value_function,
         "explains": one.explains,
         "method": one.method,
+        "method_class": method_class(one),
         "estimand": explanation.estimand,
         "exact": explanation.exact,
         "n_explicands": b,
         "n_players": n,
         "n_outputs": k,
+        "background_rows": one.problem.background_rows,
         "truth_kind": "none" if truth is None else "exact" if truth.exact else "sampled",
         "truth_method": "" if truth is None else truth.method,
         "truth_evals": np.nan if truth is None else truth.n_evals,
     }
     for metric, column in MEASURED.items():
         row |= _spread(column, one.interval(metric))
-    for metric in ("efficiency_gap", "seed_sensitivity", *CURVES):
+    for metric in ("efficiency_gap", "seed_sensitivity", "max_sensitivity", *CURVES):
         row[metric] = one.mean(metric)
+    row |= _diagnosed(explanation)
     ceiling = _mean(one.ceilings.get("spearman"))
     floor = _mean(one.ceilings.get("squared_error"))
     row |= {
@@ -164,6 +186,41 @@ def _row(one: Evaluation) -> dict[str, Any]:
     }
     unsaid = dict.fromkeys((*WORDS, *MADE), "")
     return unsaid | row | {name: one.facts[name] for name in COLUMNS if name in one.facts}
+
+
+def method_class(one: Evaluation) -> str:
+    """How a contender comes by its values.
+
+    Args:
+        one: An evaluation.
+
+    Returns:
+        `"structural"` for a model that is exact by construction, `"enumerated"`, `"sampled"`,
+        `"selected"`, or `"heuristic"`; whoever made the evaluation may have said another in
+        its facts, such as `"amortized"`.
+    """
+    if "method_class" in one.facts:
+        return str(one.facts["method_class"])
+    if one.explanation.exact:
+        return "structural" if one.explains == "own" else "enumerated"
+    if one.explanation.estimand == "selection":
+        return "selected"
+    sampled = one.explanation.estimand in ("shapley", "owen", "banzhaf")
+    return "sampled" if sampled else "heuristic"
+
+
+def _diagnosed(explanation: Explanation) -> dict[str, float]:
+    """Columns that an explanation brings along: order spectrum and additivity gap."""
+    found: dict[str, float] = {}
+    gap = explanation.diagnostics.get("additivity_gap")
+    if gap is not None:
+        found["additivity_gap"] = float(gap.abs().max())
+    spectrum = explanation.diagnostics.get("order_spectrum")
+    if spectrum is not None and spectrum.ndim >= 1:
+        shares = spectrum.double().reshape(-1, spectrum.shape[-1]).mean(0).tolist()
+        found |= {f"order_{size}": sum(shares[size - 1 : size]) for size in range(1, 5)}
+        found |= {"order_more": sum(shares[4:]), "uninformative_mass": shares[-1]}
+    return found
 
 
 def _spread(column: str, interval: Interval) -> dict[str, float]:

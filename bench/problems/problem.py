@@ -101,6 +101,25 @@ class Problem:
         return MeteredGame(self.game_factory(self.x if x is None else x))
 
     @property
+    def modality(self) -> str:
+        """`"game"`, `"text"`, `"image"` or `"tabular"`, by task and explicands."""
+        if self.task == "game":
+            return "game"
+        if isinstance(self.x, (list, tuple)):
+            return "text"
+        return "image" if np.ndim(self.x) > 2 else "tabular"
+
+    @property
+    def value_function(self) -> str:
+        """What fills in absent players, in a word or two: the imputer's class, or the game's own."""
+        return "own" if self.imputer is None else type(self.imputer).__name__
+
+    @property
+    def background_rows(self) -> float:
+        """Rows that imputers and surrogates may draw from; NaN where there are none."""
+        return float("nan") if self.background is None else float(len(self.background))
+
+    @property
     def is_whole(self) -> bool:
         """Whether the factory takes no explicands and makes the game of all of them."""
         return not inspect.signature(self.game_factory).parameters

@@ -140,7 +140,7 @@ def test_with_everyone_present_the_game_is_the_model(kind, removal):
     model = text_model(kind, removal=removal, players="word")
     game = model(TEXTS)
     encoded = model.tokenizer(TEXTS, padding=True, return_tensors="pt")
-    wanted = model.model(**encoded).logits
+    wanted = model.network(**encoded).logits
     torch.testing.assert_close(game(grand(game))[:, 0], wanted.detach(), atol=1e-5, rtol=0)
     assert game.n_evals == 3
 
@@ -162,14 +162,18 @@ def test_a_text_has_the_same_values_alone_and_among_longer_ones(removal, players
 
 
 def test_masking_puts_the_mask_token_in_place_of_all_tokens_of_a_word():
-    game = text_model(players="word")(["an unbelievable film"])
-    masks = torch.tensor([[True, False, True]])
-    ids = game.rows(torch.tensor([0]), masks)["input_ids"][0].tolist()
-    assert game.model.tokenizer.convert_ids_to_tokens(ids) == (
-        ["[CLS]", "[UNK]", "[MASK]", "[MASK]", "[MASK]", "film", "[SEP]"]
-    )
-    nobody = game.rows(torch.tensor([0]), torch.zeros(1, 3, dtype=torch.bool))["input_ids"][0]
-    assert game.model.tokenizer.convert_ids_to_tokens(nobody.tolist())[1:-1] == ["[MASK]"] * 5
+    game = text_model(players="word")(["an unbelievable film", "dull"])
+    read = game.reads(0, torch.tensor([True, False, True]))
+    assert read == ["[CLS]", "[UNK]", "[MASK]", "[MASK]", "[MASK]", "film", "[SEP]"]
+    assert game.reads(0, torch.zeros(3, dtype=torch.bool))[1:-1] == ["[MASK]"] * 5
+    ids = torch.tensor([game.model.tokenizer.convert_tokens_to_ids(read)])
+    wanted = game.model.network(input_ids=ids).logits[0].detach()
+    found = game(torch.tensor([[[True, False, True]]]))[0, 0]
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+    dropping = text_model(players="word", removal="drop")(["an unbelievable film"])
+    assert dropping.reads(0, torch.tensor([True, False, True])) == [
+        *("[CLS]", "[UNK]", "film", "[SEP]")
+    ]
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "gpt2"])
@@ -178,13 +182,13 @@ def test_dropping_is_leaving_tokens_out_where_positions_are_kept(kind):
     game = model(["the film was not good"])
     keep = torch.tensor([True, False, True, True, False])
     values = game(keep[None, None])[0, 0]
-    ids = game._encoding["input_ids"][0]
+    ids = game.encoded[0].ids
     special = torch.tensor([True])
     kept = keep if kind == "gpt2" else torch.cat([special, keep, special])
     if kind == "distilbert":  # takes no position ids: hide by attention instead
-        wanted = model.model(input_ids=ids[None], attention_mask=kept.long()[None]).logits[0]
+        wanted = model.network(input_ids=ids[None], attention_mask=kept.long()[None]).logits[0]
     else:
-        wanted = model.model(
+        wanted = model.network(
             input_ids=ids[kept][None], position_ids=torch.arange(len(ids))[kept][None]
         ).logits[0]
     torch.testing.assert_close(values, wanted.detach(), atol=1e-5, rtol=0)
@@ -219,7 +223,7 @@ def test_pairs_of_texts_play_together():
     encoded = model.tokenizer(
         *map(list, zip(*pairs, strict=True)), padding=True, return_tensors="pt"
     )
-    wanted = model.model(**encoded).logits.detach()
+    wanted = model.network(**encoded).logits.detach()
     torch.testing.assert_close(game(grand(game))[:, 0], wanted, atol=1e-5, rtol=0)
     assert game.spans[0][2] == (1, 0, 3)
 
@@ -245,7 +249,7 @@ def test_links_are_log_probabilities_and_log_odds():
 
 def test_a_saved_classifier_is_loaded_with_its_tokenizer(tmp_path):
     model = text_model()
-    model.model.save_pretrained(tmp_path)
+    model.network.save_pretrained(tmp_path)
     model.tokenizer.save_pretrained(tmp_path)
     again = TextModel.from_pretrained(tmp_path, players="token", removal="drop")
     game = again(TEXTS)

@@ -540,16 +540,16 @@ MUTANTS = (
     ),
     Mutant(
         bug="separators are players",
-        file="baselines/text.py",
-        source="                if not special[i][t]\n",
-        replacement="                if special[i][t] < 2\n",
+        file="baselines/text_players.py",
+        source="            if not special[i][t]\n",
+        replacement="            if special[i][t] < 2\n",
         test="test_text.py::test_players_are_the_words_of_the_text_and_never_special_tokens",
     ),
     Mutant(
         bug="decoders read out at a dropped token",
-        file="baselines/text.py",
-        source='        if hasattr(self.model.model, "score") and',
-        replacement="        if False and",
+        file="baselines/text_networks.py",
+        source='last = (inputs["attention_mask"] * torch.arange(length)).argmax(1)',
+        replacement="last = torch.full((len(texts),), length - 1)",
         test="test_text.py::test_dropping_is_leaving_tokens_out_where_positions_are_kept",
     ),
     Mutant(

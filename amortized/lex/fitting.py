@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from amortized.lex.networks import fresh_seed
 from amortized.lex.predictor import BlackBox
 from amortized.lex.rate import WARM_UP, rate_level
 from baselines import training
@@ -49,7 +50,7 @@ def fit(
         predictor_epochs: Most passes for the predictor, stopped early; None takes 60, and more
             where these are fewer than 1,000 steps.
         train_predictor: False keeps a predictor that was trained before.
-        random_state: Seed of order, masks and imputations; None draws one from torch's generator.
+        random_state: Seed of order, masks and imputations; None takes the model's own.
         progress: Show bars.
         checkpoint_dir: Folder from which a killed training goes on.
 
@@ -58,7 +59,7 @@ def fit(
             or a number is not finite.
     """
     rows, target = _prepared(lex, X, y)
-    seed = int(torch.randint(2**31, ())) if random_state is None else int(random_state)
+    seed = fresh_seed(lex.seed if random_state is None else random_state)
     order = torch.from_numpy(stream(seed, 0).permutation(len(rows)))
     if validation is None:
         held = order[: max(1, len(rows) // 10)] if len(rows) >= 10 else order

@@ -124,6 +124,7 @@ class LEX(Likelihood):
         self.regime, self.target_rate = regime, target_rate
         self.price, self.coherence, self.m, self.l = price, coherence, m, l
         self.pretrain = pretrain
+        self.seed: int | None = None
         self.players = None if players is None else [str(name) for name in players]
 
     @classmethod
@@ -155,7 +156,8 @@ class LEX(Likelihood):
             mask_channel: Whether the predictor also sees which features are present; None shows
                 it to surrogates only.
             network_baseline: Add the full-input network of `Reinforce("network")`.
-            random_state: Seed of the initial weights; None draws one from torch's generator.
+            random_state: Seed of the initial weights, and of `fit` unless it gets its own; None
+                takes one from the system.
             **settings: Keywords of `LEX`, or a preset's.
 
         Returns:
@@ -177,7 +179,9 @@ class LEX(Likelihood):
             network_baseline=network_baseline,
             random_state=random_state,
         )
-        return cls(imputer=imputer, target_rate=target_rate, **parts, **settings)
+        lex = cls(imputer=imputer, target_rate=target_rate, **parts, **settings)
+        lex.seed = random_state
+        return lex
 
     @classmethod
     def for_images(
@@ -203,7 +207,8 @@ class LEX(Likelihood):
             patch: Side of a patch in pixels.
             target_rate: Share of patches to select.
             width: Channels of the first level of both networks.
-            random_state: Seed of the initial weights; None draws one from torch's generator.
+            random_state: Seed of the initial weights, and of `fit` unless it gets its own; None
+                takes one from the system.
             **settings: Keywords of `LEX`, or a preset's.
 
         Returns:
@@ -221,7 +226,9 @@ class LEX(Likelihood):
             mask_channel=settings.get("regime") == "surrogate",
             random_state=random_state,
         )
-        return cls(imputer=imputer, target_rate=target_rate, **parts, **settings)
+        lex = cls(imputer=imputer, target_rate=target_rate, **parts, **settings)
+        lex.seed = random_state
+        return lex
 
     def select(self, x: Any) -> "Selection":  # noqa: ANN401 - an array or a tensor
         """The distribution of selections of each explicand.

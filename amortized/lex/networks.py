@@ -35,7 +35,7 @@ def tabular(
         groups: Player of each feature, or None.
         mask_channel: Whether predictors see which features are present.
         network_baseline: Whether there is a network on full inputs beside.
-        random_state: Seed of the weights; None draws one from torch's generator.
+        random_state: Seed of the weights; None takes one from the system.
 
     Returns:
         `selector`, `predictor`, `baseline` and `task`.
@@ -74,7 +74,7 @@ def images(
         patch: Side of a patch in pixels.
         width: Channels of the first level of both networks.
         mask_channel: Whether the predictor sees which pixels are present.
-        random_state: Seed of the weights; None draws one from torch's generator.
+        random_state: Seed of the weights; None takes one from the system.
 
     Returns:
         `selector`, `predictor` and `groups`.
@@ -94,7 +94,11 @@ def images(
 @contextmanager
 def seeded(random_state: int | None) -> Iterator[None]:
     """Initial weights drawn from their own seed; torch's global stream is left as it was."""
-    with torch.random.fork_rng(devices=[], enabled=random_state is not None):
-        if random_state is not None:
-            torch.default_generator.manual_seed(random_state)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(fresh_seed(random_state))
         yield
+
+
+def fresh_seed(random_state: int | None) -> int:
+    """The seed itself, or one of the system's for None; torch's global stream is not asked."""
+    return torch.Generator().seed() % 2**31 if random_state is None else int(random_state)

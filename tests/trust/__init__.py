@@ -1,0 +1,1 @@
+"""The checks a reader may hold us to; `make trust` runs them at their full counts."""

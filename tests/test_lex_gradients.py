@@ -22,62 +22,14 @@ from amortized.lex.gradients import (
     make_gradient,
 )
 from amortized.lex.masks import Bernoulli, ConcreteTopK, TopK
+from bench.gradient_table import CASES, N_PLAYERS, fitted_toy, measure, noise_value, variance_ratio
 
-N = 6
-
-
-class Toy:
-    """A predictor fitted to three noisy bands of x0 x1 + x2, and five rows, masked by zeros."""
-
-    def __init__(self) -> None:
-        generator = torch.Generator().manual_seed(3)
-
-        def draw(*shape: int) -> torch.Tensor:
-            return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-        x = draw(2000, N)
-        score = x[:, 0] * x[:, 1] + x[:, 2] + 0.5 * draw(2000)
-        y = (score > -0.5).long() + (score > 0.5).long()
-        self.net = nn.Sequential(nn.Linear(N, 16), nn.Tanh(), nn.Linear(16, 3)).double()
-        for parameter in self.net.parameters():
-            parameter.data = 0.4 * draw(*parameter.shape)
-        optimiser = torch.optim.Adam(self.net.parameters(), lr=0.03)
-        for _ in range(300):
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(self.net(x), y).backward()
-            optimiser.step()
-        self.net.requires_grad_(False)
-        self.x, self.y = x[:5], y[:5]
-        self.logits = 0.5 * draw(5, N)
-
-    def value(self, z, relaxed=None):
-        """log p(y | z x) of masks whose rows go round the five explicands in turn."""
-        mask = z.double() if relaxed is None else relaxed
-        turns = mask.shape[-2] // 5
-        log_p = torch.log_softmax(self.net(mask * self.x.repeat(turns, 1)), -1)
-        return log_p.gather(-1, self.y.repeat(turns).expand(mask.shape[:-1])[..., None])[..., 0]
-
-    def exact(self, law, l=1):
-        logits = self.logits.clone().requires_grad_()
-        Enumeration()(Objective(law, logits, self.value, 1, l)).loss.sum().backward()
-        return logits.grad
-
-    def estimates(self, gradient, law, m, l, draws, control=None):
-        """Gradients `(draws / 5, 5, n)` and bounds `(draws / 5, 5)`."""
-        generator = torch.Generator().manual_seed(11)
-        grads, bounds = [], []
-        for turns in torch.empty(draws // (5 * m * l)).split(4_000):  # a bounded memory
-            logits = self.logits.repeat(len(turns), 1).requires_grad_()
-            drawn = gradient(Objective(law, logits, self.value, m, l, generator, control))
-            drawn.loss.sum().backward()
-            grads.append(logits.grad.reshape(-1, 5, N))
-            bounds.append(drawn.bound.reshape(-1, 5))
-        return torch.cat(grads), torch.cat(bounds)
+N = N_PLAYERS
 
 
 @pytest.fixture(scope="module")
 def toy():
-    return Toy()
+    return fitted_toy()
 
 
 UNBIASED = {
@@ -99,13 +51,12 @@ UNBIASED = {
 @pytest.mark.parametrize("case", UNBIASED)
 def test_unbiased_gradients_have_the_enumerated_mean(toy, case):
     gradient, law, m, l = UNBIASED[case]
-    control = torch.tensor(-0.4, dtype=torch.float64)
-    draws = 400_000 if isinstance(law, Bernoulli) else 50_000  # sets cost an integral each
-    grads, bounds = toy.estimates(gradient, law, m, l, draws, control)
+    draws = 100_000 if isinstance(law, Bernoulli) else 25_000  # sets cost an integral each
+    grads, bounds = toy.estimates(gradient, law, m, l, draws // (5 * m * l))
     exact = toy.exact(law, l)
     z = (grads.mean(0) - exact) / (grads.std(0) / len(grads) ** 0.5)
     assert z.abs().max() < 4.5
-    assert (grads.mean(0) - exact).norm() / exact.norm() < 0.06
+    assert (grads.mean(0) - exact).norm() / exact.norm() < 0.12
     bound = -Enumeration()(Objective(law, toy.logits, toy.value, 1, l)).loss
     assert ((bounds.mean(0) - bound).abs() < 4.5 * bounds.std(0) / len(bounds) ** 0.5).all()
 
@@ -126,34 +77,33 @@ def test_enumeration_is_autograd_of_the_enumerated_objective(toy, l):
 
 
 def test_leave_one_out_lowers_the_variance_on_this_toy(toy):
-    plain, _ = toy.estimates(Reinforce("none"), Bernoulli(), 4, 1, 400_000)
-    helped, _ = toy.estimates(Reinforce(), Bernoulli(), 4, 1, 400_000)
-    assert helped.var(0).sum() / plain.var(0).sum() <= 0.35
+    assert variance_ratio(toy, 8_000) <= 0.35
 
 
 def test_leave_one_out_costs_a_third_where_rewards_have_no_mean(toy):
     """Where it fails: against pure noise a baseline from three other draws adds their variance."""
-    noise = torch.Generator().manual_seed(5)
+    assert 1.25 < variance_ratio(toy, 8_000, noise_value) < 1.42
 
-    def value(z, relaxed=None):
-        return torch.randn(z.shape[:-1], dtype=torch.float64, generator=noise)
 
-    ratios = []
-    for gradient in (Reinforce("none"), Reinforce()):
-        logits = toy.logits.repeat(20_000, 1).requires_grad_()
-        gradient(Objective(Bernoulli(), logits, value, 4, 1, noise)).loss.sum().backward()
-        ratios.append(logits.grad.reshape(-1, 5, N).var(0).sum())
-    assert 1.25 < ratios[1] / ratios[0] < 1.42
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.unbiased])
+def test_unbiased_gradients_keep_their_word_at_four_hundred_thousand_estimates(toy, name):
+    case = CASES[name]
+    row = measure(
+        case, toy, 400_000 if case.law == Bernoulli() and case.evaluations < 64 else 4000
+    )
+    assert row.z < 4.5
+    assert row.bias < 4.5 * row.noise + 1e-9
 
 
 def test_vimco_lowers_the_variance_of_the_two_draw_bound(toy):
-    plain, _ = toy.estimates(Reinforce("none"), Bernoulli(), 1, 2, 200_000)
-    helped, _ = toy.estimates(Vimco(), Bernoulli(), 1, 2, 200_000)
+    plain, _ = toy.estimates(Reinforce("none"), Bernoulli(), 1, 2, 10_000)
+    helped, _ = toy.estimates(Vimco(), Bernoulli(), 1, 2, 10_000)
     assert helped.var(0).sum() / plain.var(0).sum() <= 0.25
 
 
 def relative_bias(toy, gradient, law):
-    grads, _ = toy.estimates(gradient, law, 1, 1, 200_000)
+    grads, _ = toy.estimates(gradient, law, 1, 1, 20_000)
     exact = toy.exact(law)
     return float((grads.mean(0) - exact).norm() / exact.norm())
 
@@ -170,7 +120,7 @@ def test_the_concrete_bias_shrinks_with_the_temperature(toy):
 @pytest.mark.parametrize("law", [Bernoulli(), TopK(3)], ids=str)
 @pytest.mark.parametrize("gradient", [Pathwise(0.5, straight_through=True), Imle(2.0)], ids=str)
 def test_biased_gradients_still_point_uphill(toy, gradient, law):
-    grads, _ = toy.estimates(gradient, law, 1, 1, 100_000)
+    grads, _ = toy.estimates(gradient, law, 1, 1, 5_000)
     assert torch.cosine_similarity(grads.mean(0).flatten(), toy.exact(law).flatten(), dim=0) > 0.5
 
 
@@ -189,7 +139,7 @@ def test_more_draws_inside_tighten_the_bound(toy):
     exact = torch.logsumexp(law.log_prob(toy.logits, masks) + toy.value(masks), 0).mean()
     bounds = []
     for l in (1, 2, 5, 20, 50):
-        _, drawn = toy.estimates(Reinforce("none"), law, 1, l, 50_000 * l)
+        _, drawn = toy.estimates(Reinforce("none"), law, 1, l, 10_000)
         drawn = drawn.mean(1)
         bounds.append((drawn.mean(), drawn.std() / len(drawn) ** 0.5))
     for (low, low_error), (high, high_error) in pairwise(bounds):
@@ -218,14 +168,14 @@ def test_the_predictor_gradient_is_that_of_the_bound(toy):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda t: t.estimates(Reinforce(), Bernoulli(), 1, 1, 20), ValueError, "m >= 2"),
+        (lambda t: t.estimates(Reinforce(), Bernoulli(), 1, 1, 4), ValueError, "m >= 2"),
         (
-            lambda t: t.estimates(Reinforce("network"), Bernoulli(), 1, 1, 20),
+            lambda t: Reinforce("network")(Objective(Bernoulli(), t.logits, t.value)),
             ValueError,
             "control",
         ),
-        (lambda t: t.estimates(Vimco(), Bernoulli(), 1, 1, 20), ValueError, "l >= 2"),
-        (lambda t: t.estimates(Rebar(), TopK(2), 1, 1, 20), TypeError, "Bernoulli mask"),
+        (lambda t: t.estimates(Vimco(), Bernoulli(), 1, 1, 4), ValueError, "l >= 2"),
+        (lambda t: t.estimates(Rebar(), TopK(2), 1, 1, 4), TypeError, "Bernoulli mask"),
         (lambda t: t.exact(Bernoulli(), 3), ValueError, "combinations"),
         (lambda t: Reinforce("mean"), ValueError, "baseline='mean'"),
         (lambda t: Pathwise(0.0), ValueError, "temperature=0"),

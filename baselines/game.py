@@ -260,6 +260,7 @@ class PresenceGame:
         outputs: Names of the outputs, or None.
         max_rows: Most model rows held at once.
         description: The value function in words.
+        n_players: Players `n`, where they are not the second axis of `x`: patches of images.
 
     Raises:
         TypeError: If `x` is not a tensor.
@@ -275,6 +276,7 @@ class PresenceGame:
         outputs: Sequence[str] | None = None,
         max_rows: int | None = None,
         description: str | None = None,
+        n_players: int | None = None,
     ) -> None:
         if not isinstance(x, Tensor):
             raise TypeError(f"x is a {type(x).__name__}; pass a tensor (b, n, ...).")
@@ -291,6 +293,7 @@ class PresenceGame:
         self.description = description or f"{_name(model)} with presence flags"
         self.n_evals = 0
         self._n_outputs: int | None = None
+        self._n_players = x.shape[1] if n_players is None else n_players
 
     @property
     def n_explicands(self) -> int:
@@ -300,7 +303,7 @@ class PresenceGame:
     @property
     def n_players(self) -> int:
         """Number of players `n`."""
-        return self.x.shape[1]
+        return self._n_players
 
     @property
     def n_outputs(self) -> int:

@@ -196,7 +196,7 @@ class HarsanyiNet(nn.Module):
             value, base = value + weight * v, base + weight * nobody
             shapley = weight * phi if shapley is None else shapley + weight * phi
         if shapley is None:
-            shapley = value.new_zeros(*x.shape, self.bias.shape[0])
+            shapley = value.new_zeros(len(x), self.n_players, self.bias.shape[0])
         return self._outputs(value), self._outputs(shapley), self._outputs(base)
 
     @torch.no_grad()
@@ -218,7 +218,7 @@ class HarsanyiNet(nn.Module):
             the sum of the values minus what it should be, as measured.
         """
         self._check(x, present)
-        mask = None if present is None else present.expand(x.shape)
+        mask = None if present is None else present.expand(len(x), self.n_players)
         step = max_rows or self.max_rows
         pieces = [
             self.attribute(x[i : i + step], None if mask is None else mask[i : i + step])
@@ -292,7 +292,7 @@ class HarsanyiNet(nn.Module):
 
         self._check(x, present)
         there = self.presence(x, present)
-        mass = self.bias.new_zeros(*x.shape, self.bias.shape[0])
+        mass = self.bias.new_zeros(len(x), self.n_players, self.bias.shape[0])
         step = min(64, self.max_rows)
         for weight, module in zip(self.mixture, self.parts, strict=True):
             part: Any = module

@@ -22,6 +22,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "products": ("products", "ProductPart"),
     "trees": ("trees", "TreePart"),
     "waves": ("waves", "WavePart"),
+    "grid": ("grids", "GridPart"),
+    "cells": ("cells", "CellPart"),
 }
 
 

@@ -21,8 +21,9 @@ from harsanyi.quadrature import exact_nodes, row_tiles
 if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
 
-TILE = 2**18  # numbers held at once in one intermediate
+TILE = 2**20  # numbers held at once in one intermediate
 MASS_TILE = 2**17
+COUNTS = (4, 8, 12, 16, 24)  # of nodes; waves of one count are worked on together
 ELLIPSES = (1.5, 2.0, 3.0, 5.0, 9.0, 15.0, 30.0, 60.0)
 
 
@@ -153,81 +154,106 @@ class WavePart(nn.Module):
 
     def _turns(self, x: Tensor, present: Tensor) -> Tensor:
         """The angle each player adds to each wave, `(b, n, r)`."""
-        features = self.features(x, present)
-        turns = []
-        for player in range(self.n_players):
-            own = (self.features.owner == player).nonzero()[:, 0]
-            turns.append(features[:, own] @ self.angles[own])
-        return torch.stack(turns, 1)
+        order = self.features.owner.argsort(stable=True)
+        features, angles = self.features(x, present)[:, order], self.angles[order]
+        sizes = [
+            codes + 2 if codes else self.features.bins + 3 for codes in self.spec["cardinalities"]
+        ]
+        pieces = zip(features.split(sizes, 1), angles.split(sizes), strict=True)
+        return torch.stack([own @ turn for own, turn in pieces], 1)
 
     def _shapley(self, turns: Tensor) -> Tensor:
         wide = torch.promote_types(turns.dtype, torch.float32)
-        phases, weights = self.phases.to(wide), self.weights.to(wide)
         half = turns.to(wide) / 2
-        sine, cosine = half.sin(), half.cos()
-        square, cross, quarter = sine.square(), sine * cosine / 2, cosine.square() / 4
-        top = phases + 2 * half.sum(1)
-        nodes = enough_nodes(half, weights)
-        points, shares = np.polynomial.legendre.leggauss(nodes)  # on [-1, 1]
-        total = torch.zeros_like(half)
-        for point, weight in zip(points.tolist(), shares.tolist(), strict=True):
-            if point > 0:
-                break
-            at, share = (1 + point) / 2, weight / 2
-            real, imaginary = _product(1 - 2 * at * square, 4 * at * cross)
-            # e^(ib) - e^(-i (b + sum a)) is what a node and its mirror have in common
-            left, right = phases.cos() - top.cos(), phases.sin() + top.sin()
-            a = share * (real * left - imaginary * right)
-            b = share * (real * right + imaginary * left)
-            shift = at - 0.5
-            scale = quarter + square * shift**2
-            total += (a[:, None] * (shift * square) - b[:, None] * cross) / scale
-        return einsum(total, weights, "b n r, r k -> b n k").to(turns.dtype)
+        weights = self.weights.to(wide)
+        lead = -2 * (self.phases.to(wide) + half.sum(1)).sin()  # (b, r)
+        counts = enough_nodes(half)
+        values = half.new_zeros(*half.shape[:2], self.n_outputs)
+        for nodes in sorted(set(counts)):
+            if len(set(counts)) == 1:
+                some, own, read = half, lead, weights
+            else:
+                chosen = [i for i, count in enumerate(counts) if count == nodes]
+                at = torch.tensor(chosen, device=half.device)
+                some, own, read = half[..., at], lead[:, at], weights[at]
+            units = _along_diagonal(some, nodes) * own[:, None]
+            values = values + einsum(units, read, "b n r, r k -> b n k")
+        return values.to(turns.dtype)
 
 
-def enough_nodes(half: Tensor, weights: Tensor) -> int:
-    """Fewest nodes whose certified error is below the rounding of the type.
+def _along_diagonal(half: Tensor, nodes: int) -> Tensor:
+    """The integral of sin(h_i) prod over j != i of (cos h_j + i y sin h_j) for y from -1 to 1, halved.
+
+    Odd powers of y vanish, so the integral is real, and half of the nodes carry it.
+
+    Args:
+        half: Half angles h `(b, n, r)`.
+        nodes: An even number of Gauss-Legendre nodes on [-1, 1].
+
+    Returns:
+        `(b, n, r)`.
+    """
+    sine, cosine = half.sin(), half.cos()
+    sine2, cosine2 = sine.square(), cosine.square()
+    pairs = half.shape[1] // 2
+    a, b = slice(0, pairs), slice(pairs, 2 * pairs)
+    even, odd = cosine[:, a] * cosine[:, b], sine[:, a] * sine[:, b]
+    cross = cosine[:, a] * sine[:, b] + sine[:, a] * cosine[:, b]
+    left = slice(2 * pairs, None)  # the one without a partner
+    points, shares = np.polynomial.legendre.leggauss(nodes)
+    total = torch.zeros_like(half)
+    for point, share in zip(points.tolist(), shares.tolist(), strict=True):
+        if point < 0:
+            continue
+        real = torch.cat([torch.sub(even, odd, alpha=point**2), cosine[:, left]], 1)
+        real, imaginary = _product(real, torch.cat([cross, sine[:, left]], 1), point**2)
+        top = (cosine * real[:, None]).addcmul_(sine, imaginary[:, None], value=point**2)
+        total.addcdiv_(top, torch.add(cosine2, sine2, alpha=point**2), value=share)
+    return total * sine
+
+
+def enough_nodes(half: Tensor) -> list[int]:
+    """Fewest nodes of each wave whose certified error is below the rounding of the type.
 
     On a Bernstein ellipse of parameter rho around [0, 1] a factor is at most
     |cos(a/2)| + |sin(a/2)| (rho + 1/rho) / 2.
 
     Args:
         half: Half angles `(b, n, r)`.
-        weights: Read-out `(r, k)`.
 
     Returns:
-        An even number, so that no node falls on 1/2, where a factor can be 0; at most the number
+        `r` even numbers, so that no node falls on 1/2, where a factor can be 0; at most the number
         that is exact by degree, and that one where a program is exported.
 
     Source: Trefethen (2013), theorem 19.3, for the interval of length 1.
     """
     exact = 2 * math.ceil(exact_nodes(half.shape[1]) / 2)
     if torch.compiler.is_exporting() or exact <= 4 or half.shape[0] == 0:
-        return exact
+        return [exact] * half.shape[2]
     # a larger |sin| means a larger bound up to a right angle, beyond which rounding decides
-    sine = half.detach().sin().abs().amax(0)  # (n, r)
-    cosine = half.detach().cos().abs().amax(0)
-    scale = weights.detach().abs().amax(-1)
-    best = torch.full_like(scale, math.inf)
-    limit = torch.finfo(half.dtype).eps * float(scale.sum().clamp(min=1e-30))
-    for nodes in range(4, exact, 2):
-        for rho in ELLIPSES:
-            logs = (cosine + sine * ((rho + 1 / rho) / 2)).log()
-            own = (2 * sine * (-logs).exp()).amax(0)
-            tail = math.log(32 / 15) - 2 * (nodes - 1) * math.log(rho) - math.log1p(-(rho**-2))
-            best = torch.minimum(best, own * (logs.sum(0) + tail).exp())
-        if float((best * scale).sum()) <= limit:
-            return nodes
-    return exact
+    sine = half.detach().sin().abs().amax(0).double()  # (n, r)
+    cosine = half.detach().cos().abs().amax(0).double()
+    rho = torch.tensor(ELLIPSES, dtype=torch.float64, device=half.device)
+    logs = (cosine + sine * ((rho + 1 / rho) / 2)[:, None, None]).log()  # (e, n, r)
+    own = (2 * sine * (-logs).exp()).amax(1).log() + logs.sum(1)  # (e, r)
+    ladder = [*(count for count in COUNTS if count < exact), exact]
+    counts = torch.tensor(ladder, dtype=torch.float64, device=half.device)
+    fall = 2 * (counts - 1) * rho.log()[:, None]  # (e, q)
+    tail = math.log(32 / 15) - (-(rho**-2)).log1p()
+    bound = ((own + tail[:, None])[..., None] - fall[:, None]).amin(0)  # (r, q)
+    # the last count is exact whatever the bound says
+    enough = bound[:, :-1] <= math.log(torch.finfo(half.dtype).eps)
+    return [ladder[i] for i in (~enough).sum(1).tolist()]
 
 
-def _product(real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
-    """Product of complex numbers over the second axis, in halves."""
+def _product(real: Tensor, imaginary: Tensor, square: float) -> tuple[Tensor, Tensor]:
+    """Product over the second axis, in halves, of numbers real + i y imaginary with y^2 = square."""
     while real.shape[1] > 1:
         n = real.shape[1]
         h = n // 2
         a, b, c, d = real[:, :h], imaginary[:, :h], real[:, h : 2 * h], imaginary[:, h : 2 * h]
-        re, im = a * c - b * d, a * d + b * c
+        re = (a * c).addcmul_(b, d, value=-square)
+        im = (a * d).addcmul_(b, c)
         if n % 2:
             re, im = torch.cat([re, real[:, -1:]], 1), torch.cat([im, imaginary[:, -1:]], 1)
         real, imaginary = re, im

@@ -12,6 +12,8 @@ _HOME: dict[str, str] = {
     "Dividends": "dividends",
     "GatedPart": "parts.gated",
     "HarsanyiClassifier": "estimators",
+    "HarsanyiConfig": "pretrained",
+    "HarsanyiForImageClassification": "images",
     "HarsanyiNet": "net",
     "HarsanyiRegressor": "estimators",
     "NetConfig": "net",

@@ -69,7 +69,13 @@ class PatchEncoder(PixelEncoder):
     """
 
     def __init__(
-        self, size: Sequence[int], channels: int, *, patch: int = 4, width: int = 64, hidden: int = 64
+        self,
+        size: Sequence[int],
+        channels: int,
+        *,
+        patch: int = 4,
+        width: int = 64,
+        hidden: int = 64,
     ) -> None:
         super().__init__(size, channels)
         if not 1 <= patch <= min(self.size):
@@ -124,16 +130,16 @@ class CellEncoder(PixelEncoder):
         self.layers = nn.Sequential()
         rows, columns = self.size
         for width, kernel, stride in stem:
-            self.layers.append(
-                nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False)
-            )
+            self.layers.append(nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False))
             self.layers.extend([_normed(width), nn.GELU()])
             rows, columns = (
                 (side + 2 * (kernel // 2) - kernel) // stride + 1 for side in (rows, columns)
             )
             channels = width
         if min(rows, columns) < 1 or not stem:
-            raise ValueError(f"stem={stem} leaves no cell of {self.size[0]} x {self.size[1]} pixels.")
+            raise ValueError(
+                f"stem={stem} leaves no cell of {self.size[0]} x {self.size[1]} pixels."
+            )
         self.grid, self.width = (rows, columns), channels
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
@@ -156,7 +162,13 @@ class FeatureEncoder(nn.Module):
     """
 
     def __init__(
-        self, *, grid: Sequence[int], channels: int, width: int, size: Sequence[int], colours: int = 3
+        self,
+        *,
+        grid: Sequence[int],
+        channels: int,
+        width: int,
+        size: Sequence[int],
+        colours: int = 3,
     ) -> None:
         super().__init__()
         self.grid, self.width = (int(grid[0]), int(grid[1])), int(width)
@@ -223,9 +235,7 @@ class FeatureEncoder(nn.Module):
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """Vectors `(b, d, h, w)` of images or feature maps."""
         found, shape = self.map(x).to(self.mean.dtype), "c -> c 1 1"
-        return self.layers(
-            (found - rearrange(self.mean, shape)) / rearrange(self.spread, shape)
-        )
+        return self.layers((found - rearrange(self.mean, shape)) / rearrange(self.spread, shape))
 
 
 def feature_map(backbone: nn.Module, x: Tensor) -> Tensor:

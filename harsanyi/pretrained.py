@@ -1,6 +1,7 @@
 """Harsanyi nets as transformers models; importing this file registers the Auto classes."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -67,6 +68,23 @@ class HarsanyiConfig(PreTrainedConfig):
                 "be integers."
             )
         self.parts = list(self.parts or [])
+
+    @classmethod
+    def image(cls, size: int | Sequence[int] = 32, players: str = "patches", **options: Any) -> Any:  # noqa: ANN401
+        """The configuration of a model of images.
+
+        Args:
+            size: Side of an image, or rows and columns.
+            players: "patches", "cells" or "features".
+            options: Of `harsanyi.image_config.image_settings`: `patch`, `width`, `blocks`,
+                `preset="chen2023-cnn"`, ...
+
+        Returns:
+            A HarsanyiImageConfig, for `HarsanyiForImageClassification`.
+        """
+        from harsanyi.images import image_config
+
+        return image_config(size, players, **options)
 
 
 @dataclass
@@ -259,3 +277,5 @@ def check_files(folder: str | PathLike[str]) -> None:
 
 AutoConfig.register(HarsanyiConfig.model_type, HarsanyiConfig)
 AutoModel.register(HarsanyiConfig, HarsanyiForClassification)
+
+import harsanyi.images  # noqa: F401 - the models of images register themselves

@@ -81,18 +81,14 @@ class CellBlock(nn.Module):
     def neighbours(self, z: Tensor) -> Tensor:
         """Neighbours `(b, d, offsets, h, w)` of every place, zero outside the grid."""
         found = F.unfold(z, self.kernel, padding=self.kernel // 2)
-        return rearrange(
-            found, "b (d o) (h w) -> b d o h w", o=self.kernel**2, h=self.grid[0]
-        )
+        return rearrange(found, "b (d o) (h w) -> b d o h w", o=self.kernel**2, h=self.grid[0])
 
     def forward(self, z: Tensor) -> Tensor:
         """Units `(b, d, h, w)` over the units `(b, d, h, w)` below."""
         inside = self.inside.to(z.dtype)
         around = self.neighbours(z)
         picked = around * (straight_through(self.tau, self.beta).to(z.dtype) * inside)
-        tiled = rearrange(
-            picked, "b d (y x) h w -> b d (h y) (w x)", y=self.kernel, x=self.kernel
-        )
+        tiled = rearrange(picked, "b d (y x) h w -> b d (h y) (w x)", y=self.kernel, x=self.kernel)
         # the authors' gate passes its gradient to the choice with scale 1
         gate = self.gate(z, straight_through(self.tau, 1.0).to(z.dtype) * inside)
         return F.relu(self.convolution(tiled) * gate)

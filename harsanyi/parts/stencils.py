@@ -28,7 +28,9 @@ def rectangle(kernel: Sequence[int], dilation: int, lead: Sequence[int]) -> list
     """
     rows, columns = kernel
     return [
-        (y * dilation - lead[0], x * dilation - lead[1]) for y in range(rows) for x in range(columns)
+        (y * dilation - lead[0], x * dilation - lead[1])
+        for y in range(rows)
+        for x in range(columns)
     ]
 
 

@@ -2,7 +2,8 @@
 
 A number gives its standardised value, ramps between quantiles and a flag for missing; a category
 gives one flag per code and one for missing. Everybody present gives one more, a constant. An
-absent player gives zeros.
+absent player gives zeros, and so does one whose cell was the same in every row learned from: it
+told nothing, so it gets nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class PlayerFeatures(nn.Module):
     code: Tensor
     code_owner: Tensor
     unit: Tensor
+    varies: Tensor
 
     def __init__(self, cardinalities: list[int], bins: int = 8) -> None:
         super().__init__()
@@ -49,6 +51,7 @@ class PlayerFeatures(nn.Module):
             ("categories", categories),
             ("code", code),
             ("code_owner", code_owner),
+            ("varies", torch.ones(self.n_players, dtype=torch.bool, device="cpu")),
         ):
             self.register_buffer(name, value.to(here))
         self.n_features = len(owner)
@@ -59,7 +62,7 @@ class PlayerFeatures(nn.Module):
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> PlayerFeatures:
-        """Take mean, spread and quantiles of the numbers.
+        """Take who varies, and mean, spread and quantiles of the numbers.
 
         Args:
             x: Raw rows `(b, n)`, float64.
@@ -67,6 +70,7 @@ class PlayerFeatures(nn.Module):
         Returns:
             self.
         """
+        self.varies.copy_(~((x == x[:1]) | (x.isnan() & x[:1].isnan())).all(0))
         if not len(self.numbers):
             return self
         x = x[:, self.numbers]
@@ -92,7 +96,7 @@ class PlayerFeatures(nn.Module):
             `(b, features)` in the module's dtype.
         """
         dtype = self.unit.dtype
-        there = present.to(dtype)
+        there = (present & self.varies).to(dtype)
         pieces = []
         if len(self.numbers):
             pieces.append(self._ramps(x[:, self.numbers]).to(dtype).flatten(1))

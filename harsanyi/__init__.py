@@ -14,11 +14,16 @@ _HOME: dict[str, str] = {
     "HarsanyiClassifier": "estimators",
     "HarsanyiConfig": "pretrained",
     "HarsanyiForImageClassification": "images",
+    "HarsanyiForTextClassification": "texts",
     "HarsanyiNet": "net",
     "HarsanyiRegressor": "estimators",
+    "HarsanyiTextConfig": "texts",
+    "MatrixProducts": "chains",
+    "MaxSim": "maxsim",
     "NetConfig": "net",
     "Products": "quadrature",
     "Table": "table",
+    "TextNet": "text_net",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

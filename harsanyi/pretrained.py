@@ -278,4 +278,5 @@ def check_files(folder: str | PathLike[str]) -> None:
 AutoConfig.register(HarsanyiConfig.model_type, HarsanyiConfig)
 AutoModel.register(HarsanyiConfig, HarsanyiForClassification)
 
-import harsanyi.images  # noqa: F401 - the models of images register themselves
+import harsanyi.images
+import harsanyi.texts  # noqa: F401

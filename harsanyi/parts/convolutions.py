@@ -5,6 +5,7 @@ of them are present; so it is a dividend of exactly that window. An absent playe
 Padding and the text's ends are no children: units there stay alive.
 """
 
+import itertools
 from typing import Any
 
 import torch
@@ -48,8 +49,7 @@ class ConvolutionPart(nn.Module):
         kernel = 2 * radius + 1
         sizes = [width, *[channels] * layers]
         self.maps = nn.ModuleList(
-            linear(kernel * n_in, n_out, bias=True)
-            for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
+            linear(kernel * n_in, n_out, bias=True) for n_in, n_out in itertools.pairwise(sizes)
         )
         self.reads = nn.ModuleList(linear(channels, n_outputs) for _ in range(layers))
 

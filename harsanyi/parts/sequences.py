@@ -10,8 +10,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from harsanyi.chains import Rule
-
 # kind -> (file, class)
 KINDS: dict[str, tuple[str, str]] = {
     "bag": ("bag", "BagPart"),

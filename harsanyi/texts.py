@@ -1,0 +1,800 @@
+"""Text classifiers that explain themselves: players are words, word pieces or sentences.
+
+net = HarsanyiForTextClassification.from_texts(texts, labels)
+net.explain(["not a good film"]).plot.text(0)
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+from baselines.explanation import Explanation
+from harsanyi.pretrained import HarsanyiConfig, HarsanyiOutput, HarsanyiPreTrainedModel
+from harsanyi.sentence_encoders import Encoder, encode_sentences, named_encoder
+from harsanyi.text_fitting import Bundle, TextLoss, bundles, train_text_net
+from harsanyi.text_net import TextNet
+from harsanyi.vocabulary import (
+    UNITS,
+    Text,
+    Unit,
+    check_texts,
+    encode,
+    piece_tokenizer,
+    word_tokenizer,
+    word_tokenizer_of,
+)
+
+if TYPE_CHECKING:
+    from baselines.interactions import Interactions
+    from harsanyi.dividends import Dividends
+
+DESIGNS: dict[str, list[dict[str, Any]]] = {
+    "bag": [{"kind": "bag"}],
+    "ngrams": [{"kind": "bag"}, {"kind": "ngrams"}],
+    "convolution": [{"kind": "bag"}, {"kind": "convolution"}],
+    "matrices": [{"kind": "matrices"}],
+    "attention": [{"kind": "attention"}],
+    "maximum": [{"kind": "maximum"}],
+    "sum": [{"kind": "bag"}, {"kind": "ngrams"}, {"kind": "matrices"}],
+}
+"""Sums of exact parts by name; any other list of specs will do as well."""
+
+
+class HarsanyiTextConfig(HarsanyiConfig):
+    """Everything that fixes the shapes of a text net, and what its numbers mean.
+
+    Args:
+        unit: What a player is: "words", "tokens" (word pieces) or "sentences".
+        vocab_size: Known players, padding and the unknown one included; 0 for sentences.
+        input_width: Numbers of a given vector per player; 0 where vectors are learned.
+        width: Numbers per player inside.
+        n_types: 2 for pairs of texts.
+        dropout: Of the vectors, in training.
+        classes: Labels in the order of the outputs.
+        encoder: Name of the sentence encoder, or None.
+        tolerance: Error that matrix products may certify instead of taking all nodes; 0: exact.
+    """
+
+    model_type = "harsanyi-text"
+
+    unit: str = "words"
+    vocab_size: int = 0
+    input_width: int = 0
+    width: int = 64
+    n_types: int = 1
+    dropout: float = 0.0
+    classes: list | None = None
+    encoder: str | None = None
+    tolerance: float = 0.0
+
+
+class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
+    """A sum of exact parts over the players of a text.
+
+    In a net of bags, matrix products, attention and maxima an absent player is deleted: `present`
+    and cutting it out of the text are the same game. With n-grams or convolutions it keeps its slot,
+    and `present` is the game; `explain` says which.
+
+    Args:
+        config: Fixes all shapes.
+        net: A fitted net to wrap in place of a fresh one.
+        tokenizer: Finds the players; saved beside the weights.
+        encoder: Maps a list of sentences to an array `(m, input_width)`, where players are sentences.
+    """
+
+    config_class = HarsanyiTextConfig
+    net: TextNet  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(
+        self,
+        config: HarsanyiTextConfig,
+        net: TextNet | None = None,
+        tokenizer: PreTrainedTokenizerFast | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        super().__init__(config)
+        if net is None:
+            # parts draw real numbers even while transformers builds on the meta device
+            with torch.device(
+                "cpu" if torch.get_default_device().type == "meta" else torch.get_default_device()
+            ):
+                net = TextNet(config)
+        self.net = net
+        self.tokenizer = tokenizer
+        self.encoder = encoder
+        self.history: Any = None
+        self.post_init()
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Sequence[Text],
+        labels: Sequence[Any],
+        *,
+        players: Unit = "words",
+        design: str | Sequence[str | Mapping[str, Any]] = "sum",
+        width: int = 64,
+        embeddings: Mapping[str, Sequence[float]] | tuple[Sequence[str], Any] | None = None,
+        tokenizer: PreTrainedTokenizerFast | None = None,
+        encoder: Encoder | str | None = None,
+        problem_type: str | None = None,
+        epochs: int = 6,
+        batch_size: int = 64,
+        lr: float = 2e-3,
+        weight_decay: float = 0.1,
+        dropout: float = 0.3,
+        coalition_weight: float = 0.25,
+        min_count: int = 2,
+        max_words: int = 50_000,
+        validation: tuple[Sequence[Text], Sequence[Any]] | None = None,
+        patience: int | None = None,
+        random_state: int | None = 0,
+        checkpoint_dir: str | PathLike[str] | None = None,
+        progress: bool = False,
+    ) -> "HarsanyiForTextClassification":
+        """Learn a classifier from texts.
+
+        Args:
+            texts: Strings, or pairs of strings.
+            labels: Classes of any kind, or numbers with `problem_type="regression"`.
+            players: "words", "tokens" (word pieces) or "sentences".
+            design: A name of `DESIGNS`, several joined by "+", or a list of names and specs.
+            width: Numbers per player.
+            embeddings: Static vectors of words that are kept as they are: a mapping, or words and a
+                matrix. None learns them.
+            tokenizer: A fast tokenizer in place of one made from the texts.
+            encoder: For sentences: a function from a list of sentences to vectors `(m, d)`, or the
+                name or folder of a transformers encoder.
+            problem_type: "regression", or None for classification.
+            epochs: Passes over the texts.
+            batch_size: Texts per step, fewer where they are long.
+            lr: Peak learning rate.
+            weight_decay: Of AdamW.
+            dropout: Of the players' vectors.
+            coalition_weight: Share of texts shown in part, so that the game is trained everywhere.
+            min_count: Rarer words are unknown; the unknown vector is trained on them.
+            max_words: Largest vocabulary.
+            validation: Texts and labels that choose the epoch; None takes the last one.
+            patience: Epochs without a better validation loss before stopping.
+            random_state: Seed of everything random; None draws one.
+            checkpoint_dir: Folder of checkpoints: a killed run started again there continues.
+            progress: Show a bar.
+
+        Returns:
+            A fitted model in eval mode, with its `tokenizer`.
+
+        Raises:
+            TypeError: If texts are no strings or pairs.
+            ValueError: If there are no texts, labels do not fit, there is one class only, or an
+                option is unknown.
+        """
+        listed = check_texts(texts)
+        regression = _is_regression(problem_type)
+        _check_labels(listed, labels)
+        if players not in UNITS:
+            raise ValueError(f"players={players!r}; choose one of {UNITS}.")
+        classes = None if regression else _classes(labels)
+        seed = int(torch.seed() % 2**31) if random_state is None else int(random_state)
+        finder = _finder(players, listed, tokenizer, embeddings, encoder, min_count, max_words)
+        given, matrix = finder.width, finder.matrix
+        config = HarsanyiTextConfig(
+            architectures=[cls.__name__],
+            problem_type="regression" if regression else "single_label_classification",
+            n_outputs=1 if classes is None else len(classes),
+            gauge="binary" if classes is not None and len(classes) == 2 else "free",
+            parts=specs_of(design),
+            absence="mask",
+            unit=players,
+            vocab_size=0 if finder.tokenizer is None else len(finder.tokenizer),
+            input_width=given,
+            width=width,
+            n_types=2 if isinstance(listed[0], tuple) else 1,
+            dropout=dropout,
+            classes=classes,
+            encoder=finder.name,
+            coalition_weight=coalition_weight,
+            **_label_names(classes),
+        )
+        net = TextNet(config)
+        net.reset_parameters(torch.Generator().manual_seed(seed))
+        model = cls(config, net, finder.tokenizer, finder.encoder)
+        if matrix is not None:
+            assert net.embedding is not None
+            net.embedding.weight.data.copy_(matrix)
+        data = model._data(listed)[:3]
+        if given:
+            _standardise(net, data)
+        model.history = train_text_net(
+            net,
+            data,
+            model._targets(labels),
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            weight_decay=weight_decay,
+            coalition_weight=coalition_weight,
+            key=seed,
+            validate=None if validation is None else model._validator(*validation),
+            patience=patience,
+            checkpoint_dir=checkpoint_dir,
+            progress=progress,
+            config={"design": config.parts, "width": width, "dropout": dropout},
+        )
+        net.sign()
+        return model.eval()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        present: Tensor | None = None,
+        labels: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> HarsanyiOutput | tuple[Tensor, ...]:
+        """Logits with their exact Shapley values (which training does without).
+
+        Args:
+            input_ids: Ids `(b, n)` of the tokenizer.
+            attention_mask: `(b, n)`, 0 for padding.
+            token_type_ids: `(b, n)`, 1 for the second text of a pair.
+            inputs_embeds: Vectors `(b, n, input_width)` in place of ids, where players are sentences.
+            present: Bool `(b, n)`; None means everybody.
+            labels: Classes `(b,)` or targets `(b, k)`. In training some texts are shown in part.
+            return_dict: False for a tuple.
+
+        Returns:
+            Loss, logits and, in eval mode, Shapley values, base values and additivity gap.
+
+        Raises:
+            ValueError: If neither ids nor vectors are given.
+        """
+        x = input_ids if input_ids is not None else inputs_embeds
+        if x is None:
+            raise ValueError("pass input_ids, or inputs_embeds where players are sentences.")
+        real = None if attention_mask is None else attention_mask.bool()
+        types = token_type_ids if self.config.n_types > 1 else None
+        if self.training and labels is not None:
+            return self._training_output(x, real, types, present, labels, return_dict)
+        logits, shapley, base = self.net.attribute(
+            x, present, real=real, types=types, tolerance=self.config.tolerance
+        )
+        output = HarsanyiOutput(
+            loss=None if labels is None else self._loss(logits, labels),
+            logits=logits,
+            shapley_values=shapley,
+            base_values=base,
+            additivity_gap=shapley.sum(1) - (logits - base),
+        )
+        return output.to_tuple() if return_dict is False else output
+
+    def _training_output(
+        self,
+        x: Tensor,
+        real: Tensor | None,
+        types: Tensor | None,
+        present: Tensor | None,
+        labels: Tensor,
+        return_dict: bool | None,
+    ) -> HarsanyiOutput | tuple[Tensor, ...]:
+        if present is not None:
+            logits = self.net(x, present, real=real, types=types)
+            output = HarsanyiOutput(loss=self._loss(logits, labels), logits=logits)
+            return output.to_tuple() if return_dict is False else output
+        there = (
+            real
+            if real is not None
+            else (x != 0 if x.ndim == 2 else torch.ones_like(x[..., 0]).bool())
+        )
+        generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+        regression = self.config.problem_type == "regression"
+        loss = TextLoss(regression, self.config.coalition_weight)
+        targets = labels.reshape(len(labels), -1) if regression else labels
+        bundle = Bundle(torch.arange(len(x)), x, types, there)
+        output = HarsanyiOutput(loss=loss(self.net, (bundle, targets), generator))
+        return output.to_tuple() if return_dict is False else output
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.config.problem_type == "regression":
+            return torch.nn.functional.mse_loss(
+                logits, labels.reshape(logits.shape).to(logits.dtype)
+            )
+        return torch.nn.functional.cross_entropy(logits, labels)
+
+    # --- texts in, answers out -------------------------------------------------------------
+
+    def _data(
+        self, texts: list[Text]
+    ) -> tuple[Tensor, Tensor | None, Tensor, list[tuple[str, ...]]]:
+        """Ids or vectors, types, which players are real, and their names."""
+        device = self.net.bias.device
+        if self.config.unit == "sentences":
+            vectors, types, real, players = encode_sentences(
+                self._encoder(), texts, self.config.input_width
+            )
+            kinds = types if self.config.n_types > 1 else None
+            return (
+                vectors.to(device),
+                None if kinds is None else kinds.to(device),
+                real.to(device),
+                players,
+            )
+        if self.tokenizer is None:
+            raise ValueError(
+                "this model has no tokenizer; set model.tokenizer to the one it was trained with."
+            )
+        found = encode(self.tokenizer, texts)
+        lengths = torch.tensor([len(names) for names in found.players], device=device)
+        real = torch.arange(found.ids.shape[1], device=device) < lengths[:, None]
+        types = found.types.to(device) if self.config.n_types > 1 else None
+        return found.ids.to(device), types, real, found.players
+
+    def _encoder(self) -> Encoder:
+        if self.encoder is None:
+            if self.config.encoder is None:
+                raise ValueError(
+                    "this model's players are sentences and its encoder was a function, which no "
+                    "file holds; set model.encoder to it."
+                )
+            self.encoder = named_encoder(self.config.encoder)
+        return self.encoder
+
+    def _check_pairs(self, texts: Sequence[Text]) -> list[Text]:
+        listed = check_texts(texts)
+        if listed and isinstance(listed[0], tuple) != (self.config.n_types > 1):
+            wanted = "pairs of texts" if self.config.n_types > 1 else "single texts"
+            raise ValueError(f"texts[0] is {listed[0]!r:.60}; this model was trained on {wanted}.")
+        return listed
+
+    @torch.no_grad()
+    def logits(
+        self, texts: Sequence[Text], present: Tensor | Sequence[Sequence[bool]] | None = None
+    ) -> Tensor:
+        """The game: logits `(b, k)` of texts with some of their players present.
+
+        Args:
+            texts: Strings, or pairs as in training.
+            present: Bool `(b, n)`, n the players of the longest text; or one list of flags per
+                text; None means everybody.
+
+        Returns:
+            `(b, k)`, one column per class in the order of `classes_`.
+        """
+        x, types, real, _ = self._data(self._check_pairs(texts))
+        mask = _presence(present, real)
+        answer = self.net.bias.new_zeros(len(x), self.net.n_outputs)
+        for one in bundles(x, types, real, 256):
+            there = mask[one.rows, : one.x.shape[1]]
+            answer[one.rows] = self.net(one.x, there, real=one.real, types=one.types)
+        return answer
+
+    @property
+    def classes_(self) -> list[Any]:
+        """Labels in the order of the outputs; empty in regression."""
+        return list(self.config.classes or [])
+
+    def predict(self, texts: Sequence[Text]) -> list[Any]:
+        """The most likely label of each text, or its number in regression."""
+        logits = self.logits(texts)
+        if not self.classes_:
+            return logits[:, 0].tolist()
+        return [self.classes_[i] for i in logits.argmax(1).tolist()]
+
+    def predict_proba(self, texts: Sequence[Text]) -> Tensor:
+        """Probabilities `(b, k)` in the order of `classes_`."""
+        return self.logits(texts).softmax(1)
+
+    def score(self, texts: Sequence[Text], labels: Sequence[Any]) -> float:
+        """Share of texts whose label is predicted."""
+        found = self.predict(texts)
+        return sum(a == b for a, b in zip(found, _plain(labels), strict=True)) / len(found)
+
+    @property
+    def description(self) -> str:
+        """The game in words: what is absent, and on which scale."""
+        absent = "is deleted" if self.net.deletes else "keeps its slot"
+        scale = "output" if self.config.problem_type == "regression" else "logit"
+        unit = str(self.config.unit).removesuffix("s")
+        return f"harsanyi text net, an absent {unit} {absent}, {scale}"
+
+    @torch.no_grad()
+    def explain(
+        self,
+        texts: Sequence[Text],
+        present: Tensor | Sequence[Sequence[bool]] | None = None,
+        *,
+        tolerance: float | None = None,
+    ) -> Explanation:
+        """Exact Shapley values of all outputs for every player of every text.
+
+        Args:
+            texts: Strings, or pairs as in training.
+            present: Players of the game; the others stay absent and get 0.
+            tolerance: Error that matrix products may certify instead of taking all nodes; None
+                takes the model's setting, 0 is exact.
+
+        Returns:
+            Values `(b, n, k)` in units of the logits, padding 0. `diagnostics["error_bound"]`
+            `(b, k)` bounds every value's error, rounding aside (0 where no series is cut off), and
+            `diagnostics["additivity_gap"]` is measured.
+        """
+        tolerance = float(self.config.tolerance if tolerance is None else tolerance)
+        if not tolerance >= 0:
+            raise ValueError(f"tolerance is {tolerance}; it must be 0 or more.")
+        x, types, real, players = self._data(self._check_pairs(texts))
+        mask = _presence(present, real)
+        k, dtype = self.net.n_outputs, self.net.bias.dtype
+        values = torch.zeros(*real.shape, k, dtype=dtype, device=real.device)
+        logits, base, bound = (
+            torch.zeros(len(x), k, dtype=dtype, device=real.device) for _ in range(3)
+        )
+        for one in bundles(x, types, real, 64):
+            n = one.x.shape[1]
+            rows = {"real": one.real, "types": one.types}
+            there = mask[one.rows, :n]
+            found = self.net.attribute(one.x, there, tolerance=tolerance, **rows)
+            logits[one.rows], values[one.rows, :n], base[one.rows] = found
+            bound[one.rows] = self.net.error_bound(one.x, there, **rows) + tolerance
+        return Explanation(
+            values,
+            estimand="shapley",
+            game=self.description,
+            method="harsanyi",
+            exact=True,
+            base_values=base,
+            n_evals=2,
+            players=players,
+            outputs=self.output_names(),
+            player_mask=real,
+            diagnostics={
+                "additivity_gap": values.sum(1) - (logits - base),
+                "error_bound": bound,
+            },
+        )
+
+    def output_names(self) -> list[str]:
+        """Names of the outputs."""
+        return [str(label) for label in self.classes_] or ["output"]
+
+    def interactions(
+        self, texts: Sequence[Text], index: str = "k-SII", order: int = 2
+    ) -> "Interactions":
+        """Exact interactions of the players of each text.
+
+        Args:
+            texts: Strings, or pairs as in training; of several texts the players are numbered.
+            index: SII, k-SII, STII, FSII, BII or FBII.
+            order: Largest size of a set; above 2 where all parts have explicit dividends.
+
+        Returns:
+            Interactions over positions, named by the words where there is one text.
+        """
+        x, types, real, players = self._data(self._check_pairs(texts))
+        return self.net.interactions(
+            x,
+            index,
+            order,
+            real=real,
+            types=types,
+            players=players[0] if len(players) == 1 else None,
+            outputs=self.output_names(),
+            game=self.description,
+        )
+
+    @torch.no_grad()
+    def dividends(self, texts: Sequence[Text], *, max_coalitions: int = 2**16) -> "Dividends":
+        """Dividends of the game of each text.
+
+        Args:
+            texts: Strings, or pairs as in training.
+            max_coalitions: Most coalitions that may be listed.
+
+        Returns:
+            Dividends over positions: of windows where all parts have few, else of all coalitions.
+
+        Raises:
+            ValueError: If matrix products, attention or maxima would need more than
+                `max_coalitions` of them; Shapley values and pairs come from closed forms anyway.
+        """
+        from harsanyi.dividends import Dividends
+
+        x, types, real, players = self._data(self._check_pairs(texts))
+        names = players[0] if len(players) == 1 else None
+        labels = {"players": names, "outputs": self.output_names(), "game": self.description}
+        n = real.shape[1]
+        if all(hasattr(part, "terms") for part in self.net.parts):
+            found = self.net._explicit(self.net.prepared(x, None, real, types))
+            return found.replaced(
+                max_terms=max_coalitions,
+                players=names and tuple(names),
+                outputs=tuple(labels["outputs"]),
+                game=self.description,
+            )
+        if 2**n > max_coalitions:
+            raise ValueError(
+                f"{n} players have {2**n} coalitions, more than max_coalitions={max_coalitions}; "
+                "explain and interactions need none of them."
+            )
+        coalitions, table = self._moebius(x, types, real)
+        return Dividends(
+            coalitions[1:], table[:, 1:], table[:, 0], max_terms=max_coalitions, **labels
+        )
+
+    def _moebius(self, x: Tensor, types: Tensor | None, real: Tensor) -> tuple[Tensor, Tensor]:
+        from baselines.coalitions import all_coalitions
+
+        n = real.shape[1]
+        coalitions = all_coalitions(n).to(real.device)
+        found = []
+        for row in range(len(x)):
+            kinds = None if types is None else types[row : row + 1]
+            pieces = [
+                self.net(
+                    x[row : row + 1].expand(len(part), *x.shape[1:]),
+                    part,
+                    real=real[row : row + 1].expand(len(part), -1),
+                    types=None if kinds is None else kinds.expand(len(part), -1),
+                )
+                for part in coalitions.split(4096)
+            ]
+            found.append(torch.cat(pieces))
+        table = torch.stack(found)  # (b, 2**n, k)
+        index = torch.arange(2**n, device=real.device)
+        for i in range(n):
+            has = index[(index >> i) & 1 == 1]
+            table[:, has] = table[:, has] - table[:, has - 2**i]
+        return coalitions, table
+
+    def _targets(self, labels: Sequence[Any]) -> Tensor:
+        if not self.classes_:
+            return torch.tensor([float(y) for y in _plain(labels)])[:, None]
+        place = {label: i for i, label in enumerate(self.classes_)}
+        unknown = sorted({str(y) for y in _plain(labels) if y not in place})
+        if unknown:
+            raise ValueError(f"labels has {unknown[:5]}; this model knows {self.classes_}.")
+        return torch.tensor([place[y] for y in _plain(labels)])
+
+    def _validator(self, texts: Sequence[Text], labels: Sequence[Any]) -> Callable[[Any], float]:
+        listed = self._check_pairs(texts)
+        _check_labels(listed, labels)
+        targets = self._targets(labels)
+        x, types, real, _ = self._data(listed)
+        parts = bundles(x, types, real, 256)
+
+        def mean_loss(net: Any) -> float:  # noqa: ANN401
+            total = 0.0
+            for one in parts:
+                logits = net(one.x, real=one.real, types=one.types)
+                total += float(self._loss(logits, targets[one.rows])) * len(one.rows)
+            return total / len(x)
+
+        return mean_loss
+
+    # --- files -----------------------------------------------------------------------------
+
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike[str],
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Write config and weights, and the tokenizer beside them."""
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(save_directory)
+        return super().save_pretrained(save_directory, *args, **kwargs)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | PathLike[str],
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Load a model, strictly, with its tokenizer; errors as for every Harsanyi model.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If a file is corrupt, of another version, or does not fit the config.
+        """
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if model.config.vocab_size:
+            model.tokenizer = _read_tokenizer(
+                pretrained_model_name_or_path, model.config.vocab_size
+            )
+        return loaded
+
+
+def specs_of(design: str | Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Specs of the parts that a design names.
+
+    Args:
+        design: A name of `DESIGNS`, several joined by "+", or a list of names and specs.
+
+    Raises:
+        ValueError: If a name is unknown or nothing is named.
+    """
+    listed = design.split("+") if isinstance(design, str) else list(design)
+    found: list[dict[str, Any]] = []
+    for one in listed:
+        if isinstance(one, str):
+            if one.strip() not in DESIGNS:
+                raise ValueError(f"design {one!r} is unknown; choose among {', '.join(DESIGNS)}.")
+            found += [spec for spec in DESIGNS[one.strip()] if spec not in found]
+        else:
+            found.append(dict(one))
+    if not found:
+        raise ValueError("design names no part; pass at least one.")
+    return found
+
+
+class _Finder:
+    """How players are found, and what is known of their vectors."""
+
+    tokenizer: PreTrainedTokenizerFast | None = None
+    encoder: Encoder | None = None
+    name: str | None = None
+    width: int = 0
+    matrix: Tensor | None = None
+
+
+def _finder(
+    players: str,
+    texts: list[Text],
+    tokenizer: PreTrainedTokenizerFast | None,
+    embeddings: Any,  # noqa: ANN401
+    encoder: Encoder | str | None,
+    min_count: int,
+    max_words: int,
+) -> _Finder:
+    finder = _Finder()
+    if players == "sentences":
+        if encoder is None:
+            raise ValueError(
+                'players="sentences" needs encoder=: a function from sentences to vectors, or the '
+                "name or folder of a transformers encoder."
+            )
+        finder.name = encoder if isinstance(encoder, str) else None
+        finder.encoder = named_encoder(encoder) if isinstance(encoder, str) else encoder
+        first = texts[0] if isinstance(texts[0], str) else texts[0][0]
+        finder.width = int(np.asarray(finder.encoder([first or "."])).shape[-1])
+        return finder
+    if encoder is not None:
+        raise ValueError(f'encoder= is for players="sentences"; players is {players!r}.')
+    sides = [side for text in texts for side in ((text,) if isinstance(text, str) else text)]
+    if embeddings is not None:
+        if tokenizer is not None or players != "words":
+            raise ValueError(
+                'embeddings= name words: leave tokenizer out and take players="words".'
+            )
+        words, matrix = _given_vectors(embeddings)
+        finder.tokenizer = word_tokenizer_of(words)
+        finder.width = matrix.shape[1]
+        finder.matrix = torch.cat([torch.zeros(2, matrix.shape[1]), matrix])
+    elif tokenizer is not None:
+        finder.tokenizer = tokenizer
+    elif players == "tokens":
+        finder.tokenizer = piece_tokenizer(sides, max_words=min(max_words, 8000))
+    else:
+        finder.tokenizer = word_tokenizer(sides, min_count=min_count, max_words=max_words)
+    return finder
+
+
+def _given_vectors(embeddings: Any) -> tuple[list[str], Tensor]:  # noqa: ANN401
+    if isinstance(embeddings, Mapping):
+        words, rows = list(embeddings), list(embeddings.values())
+    else:
+        words, rows = list(embeddings[0]), embeddings[1]
+    matrix = torch.as_tensor(np.asarray(rows), dtype=torch.float32)
+    if matrix.ndim != 2 or len(matrix) != len(words) or len(set(words)) != len(words):
+        raise ValueError(
+            f"embeddings has {len(words)} words ({len(set(words))} distinct) and a matrix "
+            f"{tuple(matrix.shape)}; one row per distinct word is needed."
+        )
+    if not matrix.isfinite().all():
+        raise ValueError("embeddings holds NaN or infinity.")
+    return words, matrix
+
+
+@torch.no_grad()
+def _standardise(net: TextNet, data: tuple[Tensor, Tensor | None, Tensor]) -> None:
+    """Centre and scale given vectors over the players of the training texts."""
+    x, _, real = data
+    rows = x[real]
+    if net.embedding is not None:
+        rows = net.embedding(rows.unique())
+    net.shift.copy_(rows.mean(0))
+    net.scale.copy_(rows.std(0, correction=0).clamp(min=1e-6))
+
+
+def _presence(present: Any, real: Tensor) -> Tensor:  # noqa: ANN401
+    """Flags as a bool tensor over the padded players."""
+    if present is None:
+        return real
+    if not isinstance(present, Tensor):
+        rows = [torch.as_tensor(np.asarray(row, dtype=bool)) for row in present]
+        if len(rows) != len(real):
+            raise ValueError(f"present has {len(rows)} rows; there are {len(real)} texts.")
+        mask = torch.zeros_like(real)
+        for place, row in enumerate(rows):
+            if row.ndim != 1 or len(row) > real.shape[1]:
+                raise ValueError(
+                    f"present[{place}] has {tuple(row.shape)} flags; the longest text has "
+                    f"{real.shape[1]} players."
+                )
+            mask[place, : len(row)] = row
+        return mask & real
+    if present.dtype != torch.bool:
+        raise TypeError(f"present is {present.dtype}; pass a bool mask, true = present.")
+    if present.shape not in (real.shape, real.shape[1:], (1, real.shape[1])):
+        raise ValueError(
+            f"present has shape {tuple(present.shape)}; the texts need {tuple(real.shape)}."
+        )
+    return present.to(real.device) & real
+
+
+def _is_regression(problem_type: str | None) -> bool:
+    if problem_type not in (None, "regression", "single_label_classification"):
+        raise ValueError(f"problem_type={problem_type!r}; pass 'regression' or None.")
+    return problem_type == "regression"
+
+
+def _plain(labels: Sequence[Any]) -> list[Any]:
+    return [y.item() if isinstance(y, np.generic | Tensor) else y for y in labels]
+
+
+def _check_labels(texts: Sequence[Text], labels: Sequence[Any]) -> None:
+    if not texts:
+        raise ValueError("texts is empty; training and scoring need at least one.")
+    if len(texts) != len(labels):
+        raise ValueError(f"there are {len(texts)} texts and {len(labels)} labels; pass one each.")
+    if any(y is None or (isinstance(y, float) and math.isnan(y)) for y in labels):
+        raise ValueError("labels holds missing values (None or NaN); drop these rows.")
+
+
+def _classes(labels: Sequence[Any]) -> list[Any]:
+    found = set(_plain(labels))
+    if not all(isinstance(y, str | int | bool | float) for y in found):
+        raise TypeError("labels must be strings or numbers.")
+    if len(found) < 2:
+        raise ValueError(f"labels has one class only ({found}); a classifier needs at least 2.")
+    return sorted(found, key=lambda y: (isinstance(y, str), y))
+
+
+def _label_names(classes: list[Any] | None) -> dict[str, Any]:
+    names = ["output"] if classes is None else [str(label) for label in classes]
+    return {
+        "outputs": names,
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
+
+
+def _read_tokenizer(folder: str | PathLike[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    place = Path(folder)
+    if place.is_dir() and not (place / "tokenizer.json").is_file():
+        raise FileNotFoundError(f"{place} has no tokenizer.json; save_pretrained writes it.")
+    try:
+        found = PreTrainedTokenizerFast.from_pretrained(folder)
+    except Exception as error:  # the tokenizers library raises plain Exception on damaged files
+        raise ValueError(
+            f"the tokenizer in {folder} is truncated or damaged ({error})."
+        ) from error
+    if len(found) != vocab_size:
+        raise ValueError(
+            f"the tokenizer in {folder} knows {len(found)} players and the weights {vocab_size}; "
+            "they are of different models."
+        )
+    return found
+
+
+AutoConfig.register(HarsanyiTextConfig.model_type, HarsanyiTextConfig)
+AutoModel.register(HarsanyiTextConfig, HarsanyiForTextClassification)

@@ -6,9 +6,16 @@ from typing import Any
 # Public name -> the file that defines it; loaded on first use (PEP 562), so that importing the
 # package costs no more than torch and einops.
 _HOME: dict[str, str] = {
+    "AmortizedConfig": "explainer",
+    "AmortizedExplainer": "explainer",
     "LEX": "lex.lex",
     "LEXForTables": "lex.frames",
+    "LabelStore": "labels",
+    "Labels": "labelled",
+    "LEXForTexts": "lex.texts",
+    "SequentialUnmasking": "lex.unmasking",
     "VAEACImputer": "vaeac",
+    "worth_evaluations": "refinement",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

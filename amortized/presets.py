@@ -135,3 +135,82 @@ def lex_joint(imputer: Imputer, target_rate: float | None = None) -> dict[str, A
     Source: Senetaire et al. (2023).
     """
     return lex_fixed(imputer, target_rate) | {"regime": "free", "pretrain": True}
+
+
+def yang2023(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - settings of several kinds
+    """The amortized model of Yang et al.: one scalar per token of the predicted class.
+
+    One linear map per player on an encoder, squared error on raw labels, no efficiency, a constant
+    rate, one example at a time. The paper's players are all positions of a padded input
+    (`TextModel(..., players="token", removal="pad")`), its labels 25 permutations, and its encoder
+    the pretrained language model (`pretrained="bert-base-uncased"`), not the fine-tuned one.
+
+    Args:
+        changes: Training settings that differ from the paper's, such as `epochs=3`.
+
+    Returns:
+        Keywords of `AmortizedExplainer.from_target`.
+
+    Source: Yang et al. (2023), sec. 4; settings as in their code.
+    """
+    settings = {"lr": 5e-5, "epochs": 30, "batch_size": 1, "weight_decay": 0.0, "schedule": False}
+    return {
+        "head": "linear",
+        "uncertainty": False,
+        "normalizer": "none",
+        "classes": "predicted",
+        "training": {"objective": "mse", "patience": 30, **settings, **changes},
+    }
+
+
+def empirical(max_length: int | None = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The Empirical Explainer: one map of all positions at once, on a copy of the model's encoder.
+
+    Args:
+        max_length: Positions; the model's longest input when None. The map has
+            `length * width * length + length` parameters.
+        changes: Training settings that differ from the paper's, such as `epochs=3`.
+
+    Returns:
+        Keywords of `AmortizedExplainer.from_target`; the labels are a teacher's, such as
+        integrated gradients: `store.generate(model, texts, teacher=...)`.
+
+    Source: Schwarzenberg et al. (2021), sec. 3; settings as in their code.
+    """
+    settings = {"lr": 1e-5, "epochs": 100, "batch_size": 8, "weight_decay": 0.0, "schedule": False}
+    encoder = {"padded": True} | ({} if max_length is None else {"max_length": max_length})
+    return {
+        "head": "flat",
+        "uncertainty": False,
+        "normalizer": "none",
+        "classes": "predicted",
+        "encoder": encoder,
+        "training": {"objective": "mse", "patience": 1, **settings, **changes},
+    }
+
+
+def fastshap(coalitions: int = 32, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """FastSHAP: weighted least squares on fresh coalitions, values that always add up.
+
+    Args:
+        coalitions: Drawn for each example and step, in complementary pairs.
+        changes: Training settings that differ from the paper's, such as `epochs=20`.
+
+    Returns:
+        Keywords of `AmortizedExplainer.from_target`; `fit` takes plain examples.
+
+    Source: Jethani et al. (2022), alg. 1; settings as in their notebooks.
+    """
+    settings = {"lr": 1e-3, "epochs": 200, "batch_size": 32, "weight_decay": 0.0}
+    return {
+        "uncertainty": False,
+        "normalizer": "additive",
+        "ends": "exact",
+        "training": {
+            "objective": "fastshap",
+            "coalitions": coalitions,
+            "patience": 20,
+            **settings,
+            **changes,
+        },
+    }

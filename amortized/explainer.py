@@ -1,0 +1,499 @@
+"""AmortizedExplainer: attributions of every output in one forward pass, learned from labels.
+
+    explainer = AmortizedExplainer.from_target(model).fit(store)
+    explainer.explain(["a text", "another one"])
+
+Importing this file registers the Auto classes of transformers.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from amortized.encoders import Inputs, TextEncoder, make_encoder, spec_for
+from amortized.examples import as_examples
+from amortized.heads import NARROW, ends_head, make_head, read_head
+from amortized.objectives import Prediction, normalise
+from amortized.playing import GameCard, GameFactory
+from baselines.explanation import ESTIMANDS, Explanation
+
+FORMAT = 1
+"""Version of the saved form; another one is refused."""
+
+NORMALIZERS = ("none", "additive", "precision")
+
+
+class AmortizedConfig(PreTrainedConfig):
+    """Everything that fixes the shapes of an explainer, and what its numbers mean.
+
+    Args:
+        encoder: Specification of the encoder.
+        outputs: Names of the outputs.
+        head: One of `heads.HEADS`.
+        uncertainty: Whether it predicts its own error.
+        normalizer: "none", "additive" or "precision".
+        ends: "predicted", or "exact" to ask the model for v(none) and v(all) of every example.
+        classes: "all", or "predicted" for the model's own decision only.
+        game: The value function, as `GameCard` holds it.
+        estimand: What a value stands for, the teacher's.
+        training: Settings that `fit` takes where its caller says nothing.
+        measures: What was measured on held-out labels.
+        conformal: Half-widths of intervals.
+        adapters: Settings of LoRA adapters, or None.
+        format_version: Version of the saved form.
+    """
+
+    model_type = "amortized-explainer"
+    keys_to_ignore_at_inference = ["log_scales", "ends", "mask"]  # noqa: RUF012
+
+    encoder: dict | None = None
+    outputs: list | None = None
+    head: str = "mlp"
+    uncertainty: bool = True
+    normalizer: str = "none"
+    ends: str = "predicted"
+    classes: str = "all"
+    game: dict | None = None
+    estimand: str = "shapley"
+    training: dict | None = None
+    measures: dict | None = None
+    conformal: dict | None = None
+    adapters: dict | None = None
+    format_version: int = FORMAT
+
+    def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__post_init__(**kwargs)
+        if self.format_version != FORMAT:
+            raise ValueError(
+                f"config.format_version is {self.format_version!r}; this version of amortized "
+                f"reads {FORMAT}. Save the explainer again with the version that wrote it."
+            )
+        for name, known in (
+            ("normalizer", NORMALIZERS),
+            ("ends", ("predicted", "exact")),
+            ("classes", ("all", "predicted")),
+            ("estimand", ESTIMANDS),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use one of {known}.")
+        if self.normalizer == "precision" and not self.uncertainty:
+            raise ValueError("normalizer='precision' needs uncertainty=True.")
+        self.outputs = [str(name) for name in self.outputs or ["output 0"]]
+        self.encoder = dict(self.encoder or {"kind": "rows", "n_features": 1, "n_players": 1})
+        self.training = dict(self.training or {})
+        self.measures = dict(self.measures or {})
+        self.conformal = dict(self.conformal or {})
+
+
+@dataclasses.dataclass
+class AmortizedOutput(ModelOutput):
+    """What a forward pass returns.
+
+    Attributes:
+        values: `(b, n, k)`.
+        log_scales: `(b, n, k)`, logarithm of the predicted standard errors, or None.
+        ends: `(b, 2, k)`, predicted v(none) and v(all).
+        mask: Bool `(b, n)`, false for padding.
+    """
+
+    values: Tensor | None = None
+    log_scales: Tensor | None = None
+    ends: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class AmortizedExplainer(PreTrainedModel):
+    """A network that predicts the attributions which an estimator would take evaluations for.
+
+    Args:
+        config: Fixes all shapes.
+    """
+
+    config_class = AmortizedConfig
+    base_model_prefix = "encoder"
+    config: AmortizedConfig
+
+    def __init__(self, config: AmortizedConfig) -> None:
+        super().__init__(config)
+        with torch.device("cpu"):  # not meta: encoders compute with what they are built from
+            self.encoder = make_encoder(config.encoder or {})
+            k = self.n_outputs
+            per_player = 2 * k if config.uncertainty else k
+            self.head = make_head(self.encoder, per_player, config.head)
+            self.ends = ends_head(self.encoder.width, k)
+            self.register_buffer("scale", torch.ones(k))
+            self.register_buffer("end_location", torch.zeros(2, k))
+            self.register_buffer("end_scale", torch.ones(2, k))
+        # position ids and the like must be in the file, or loading leaves them to chance
+        for module in self.modules():
+            module._non_persistent_buffers_set.clear()
+        self._model: list[GameFactory] = []  # in a list, so that it is no submodule
+        self.post_init()
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        """Nothing: modules draw their weights when built, and a loaded file must be complete."""
+
+    @classmethod
+    def from_target(
+        cls,
+        model: GameFactory,
+        examples: Any = None,  # noqa: ANN401
+        *,
+        head: str = "mlp",
+        uncertainty: bool = True,
+        normalizer: str = "none",
+        ends: str = "predicted",
+        classes: str = "all",
+        lora: int | None = None,
+        pretrained: str | PathLike[str] | None = None,
+        encoder: dict[str, Any] | None = None,
+        training: dict[str, Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """An explainer of a model, not trained yet.
+
+        Args:
+            model: A `TextModel`, whose encoder the explainer starts from, or any function from
+                examples to their games.
+            examples: Rows or images that show the shapes, and location and scale; not needed for
+                texts.
+            head: "linear", "mlp", "attention" or "flat".
+            uncertainty: Predict the error, too.
+            normalizer: Make values sum to v(all) - v(none): "additive", "precision" or "none".
+            ends: Where v(none) and v(all) come from when explaining: "predicted" by the
+                explainer, or "exact", two evaluations of the model.
+            classes: "all" outputs at once, or the "predicted" one only.
+            lora: Rank of adapters that are trained in place of the encoder (extra `lora`); by
+                default 16 above 300 million parameters and none below.
+            pretrained: Start the encoder from this folder or hub name instead.
+            encoder: Settings of the encoder: `width`, `depth`, `grid` of rows and images, `padded`
+                and `max_length` of texts.
+            training: Settings that `fit` takes where its caller says nothing.
+            generator: Source of the new weights; None always starts the same.
+
+        Returns:
+            An explainer that remembers its model.
+
+        Raises:
+            ValueError: If an option is unknown, or rows and images come without examples.
+            ImportError: If adapters are wanted and peft is not installed.
+        """
+        sizes = dict(encoder or {})
+        if hasattr(model, "network"):
+            words = {name: sizes[name] for name in ("padded", "max_length") if name in sizes}
+            spec = TextEncoder.spec(model, **words)
+            found: Any = ["text"]
+            if pretrained is not None:
+                from transformers import AutoConfig
+
+                spec["network"] = json.loads(
+                    AutoConfig.from_pretrained(pretrained).to_json_string(use_diff=False)
+                )
+        else:
+            if examples is None:
+                raise ValueError("examples=None; pass rows or images, whose shape is needed.")
+            found = as_examples(examples)
+            spec = spec_for(found, model(found[:1]).n_players, **sizes)
+        card = GameCard.of(model, found)
+        config = AmortizedConfig(
+            encoder=spec,
+            outputs=card.outputs if classes == "all" else ["predicted class"],
+            head=head,
+            uncertainty=uncertainty,
+            normalizer=normalizer,
+            ends=ends,
+            classes=classes,
+            game=dataclasses.asdict(card),
+            training=training,
+        )
+        with torch.random.fork_rng():
+            seed = 0 if generator is None else int(torch.randint(2**31, (), generator=generator))
+            torch.manual_seed(seed)
+            explainer = cls(config)
+        reader = explainer.encoder
+        if isinstance(reader, TextEncoder):
+            network: Any = getattr(model, "network", None)
+            if pretrained is not None:
+                network = AutoModel.from_pretrained(pretrained)
+            reader.start_from(network)
+            reader.tokenizer = getattr(model, "tokenizer", None)
+            explainer.to(next(network.parameters()).device)
+        elif isinstance(found, Tensor):
+            reader.standardise(found)
+        if lora is not None or _is_large(reader):
+            from amortized.adapters import add_adapters
+
+            add_adapters(explainer, 16 if lora is None else lora)
+        return explainer.attach(model).eval()
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs `k`."""
+        return len(self.config.outputs or [])
+
+    @property
+    def card(self) -> GameCard | None:
+        """The game that is explained."""
+        return GameCard(**self.config.game) if self.config.game else None
+
+    @property
+    def model(self) -> GameFactory | None:
+        """The model that is explained, where it is at hand."""
+        return self._model[0] if self._model else None
+
+    def attach(self, model: GameFactory) -> Self:
+        """Remember the model, which refinement and exact ends ask.
+
+        Args:
+            model: The `TextModel` or game factory that the explainer was made for.
+
+        Raises:
+            ValueError: If its fingerprint says that it is another one.
+        """
+        card, named = self.card, getattr(model, "fingerprint", None)
+        if card is not None and isinstance(named, str) and named != card.fingerprint:
+            raise ValueError(
+                f"this explainer is of the game {card.description!r} with another fingerprint: "
+                "weights, tokenizer, players, removal or link of the model differ."
+            )
+        self._model = [model]
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; the encoder stays without dropout, which only blurs a regression."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def forward(
+        self, return_dict: bool | None = None, **inputs: Tensor
+    ) -> AmortizedOutput | tuple[Tensor, ...]:
+        """Values of a batch.
+
+        Args:
+            return_dict: False for a tuple.
+            inputs: From the encoder's `collate`.
+
+        Returns:
+            Values, logarithms of their errors, predicted ends and mask.
+        """
+        said = self.predict(inputs)
+        output = AmortizedOutput(said.values, said.log_scales, said.ends, said.mask)
+        return output.to_tuple() if return_dict is False else output
+
+    def predict(self, inputs: Inputs, ends: Tensor | None = None) -> Prediction:
+        """Values of a batch, with gradients.
+
+        Args:
+            inputs: From the encoder's `collate`.
+            ends: `(b, 2, k)`, v(none) and v(all) to normalise by; predicted ones when None.
+        """
+        raw, states = read_head(self.encoder, self.head, inputs)
+        k = self.n_outputs
+        values = raw[..., :k] * self.scale
+        logs = None
+        if self.config.uncertainty:
+            logs = raw[..., k:].clamp(min=NARROW, max=-NARROW) + self.scale.log()
+        guessed = self.ends(states.whole).unflatten(-1, (2, k))
+        guessed = self.end_location + self.end_scale * guessed
+        known = guessed if ends is None else ends
+        values = normalise(
+            values, known[:, 1] - known[:, 0], states.mask, self.config.normalizer, logs
+        )
+        return Prediction(values, logs, guessed, states.mask)
+
+    def fit(self, store: Any, validation: Any = 0.1, **settings: Any) -> Self:  # noqa: ANN401
+        """Train on labels; see `amortized.fitting.fit_explainer` for the settings.
+
+        Args:
+            store: A checked `LabelStore`, `Labels`, or plain examples for objectives that ask the
+                model themselves.
+            validation: Another store, labels or examples, or a share of the store.
+            settings: `objective`, `epochs`, `batch_size`, `lr`, `patience`, `checkpoint_dir`, ...
+
+        Returns:
+            The explainer with the weights that did best on the validation labels.
+        """
+        from amortized.fitting import fit_explainer
+
+        return fit_explainer(self, store, validation, **settings)
+
+    def explain(
+        self,
+        x: Any,  # noqa: ANN401 - texts, pairs, rows or images
+        refine: int = 0,
+        *,
+        unbiased: bool = False,
+        level: float | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+    ) -> Explanation:
+        """Explain texts, rows or images.
+
+        Args:
+            x: What the encoder reads.
+            refine: Fresh antithetic pairs of orders for each example, fused with the prediction
+                by precision; needs the model.
+            unbiased: Spend the same evaluations on an estimate that the prediction only steadies,
+                so that it is unbiased however wrong the prediction.
+            level: Add the half-widths of conformal intervals of this level as diagnostic
+                `half_width`; needs `calibrate`.
+            batch_size: Examples of one pass.
+            seed: Seed of the fresh pairs.
+
+        Returns:
+            Values `(b, n, k)`; `std_errors` are the predicted ones, or None.
+
+        Raises:
+            ValueError: If the examples cannot be read, or the model is needed and not attached.
+        """
+        from amortized.explaining import explain
+        from amortized.refinement import refine_explanation
+
+        said = explain(self, x, batch_size)
+        if refine or unbiased:
+            said = refine_explanation(self, x, said, refine or 1, unbiased=unbiased, seed=seed)
+        if level is not None:
+            from amortized.conformal import with_intervals
+
+            said = with_intervals(said, self.config.conformal or {}, level, refine)
+        return said
+
+    def calibrate(
+        self,
+        x: Any,  # noqa: ANN401
+        truth: Explanation,
+        *,
+        refine: int = 0,
+        levels: Sequence[float] = (0.8, 0.9, 0.95),
+    ) -> Self:
+        """Learn how wide intervals must be, from held-out examples with known truth.
+
+        Args:
+            x: Examples that were not trained on.
+            truth: Their values, much more precise than the explainer.
+            refine: Fresh pairs that the intervals are meant for.
+            levels: Shares of attributions that intervals are to cover.
+
+        Returns:
+            The explainer, whose `explain(..., level=0.9)` then adds `half_width`.
+        """
+        from amortized.conformal import half_widths
+
+        found = half_widths(self.explain(x, refine), truth, levels)
+        self.config.conformal = {**(self.config.conformal or {}), str(refine): found}
+        return self
+
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike[str],
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Write config, weights and, for texts, the tokenizer."""
+        answer = super().save_pretrained(save_directory, *args, **kwargs)
+        self.encoder.save_extra(save_directory)
+        return answer
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | PathLike[str],
+        *args: Any,  # noqa: ANN401
+        model: GameFactory | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Load an explainer, strictly.
+
+        Args:
+            pretrained_model_name_or_path: Folder or name on the Hub.
+            args: As transformers takes them.
+            model: The explained model, for refinement.
+            kwargs: As transformers takes them.
+
+        Returns:
+            The explainer in eval mode (and loading information, if asked for).
+
+        Raises:
+            FileNotFoundError: If config or weights are missing.
+            ValueError: If a file is corrupt, of another version, or does not fit the config.
+        """
+        check_files(pretrained_model_name_or_path)
+        asked = kwargs.pop("output_loading_info", False)
+        kwargs["use_safetensors"] = True
+        try:
+            loaded: Any = super().from_pretrained(
+                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+            )
+        except RuntimeError as error:  # transformers' own complaint about shapes
+            raise ValueError(
+                f"the weights in {pretrained_model_name_or_path} do not fit its config ({error})."
+            ) from error
+        explainer, info = loaded
+        amiss = {
+            name: sorted(map(str, info[name]))
+            for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
+            if info.get(name)
+        }
+        if amiss:
+            raise ValueError(
+                f"the weights in {pretrained_model_name_or_path} do not fit its config: {amiss}."
+            )
+        if not all(bool(torch.isfinite(p).all()) for p in explainer.parameters()):
+            raise ValueError(f"the weights in {pretrained_model_name_or_path} hold NaN.")
+        explainer.encoder.load_extra(pretrained_model_name_or_path)
+        if model is not None:
+            explainer.attach(model)
+        return (explainer, info) if asked else explainer
+
+
+def _is_large(encoder: torch.nn.Module) -> bool:
+    return sum(parameter.numel() for parameter in encoder.parameters()) > 300_000_000
+
+
+def check_files(folder: str | PathLike[str]) -> None:
+    """Check config and weights of a local folder before anything is built from them.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is truncated, corrupt or of another version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        if folder.is_absolute() or folder.parts[:1] in ((".",), ("..",)):
+            raise FileNotFoundError(f"no folder {folder}; save_pretrained makes one.")
+        return  # a name on the Hub
+    config = folder / "config.json"
+    weights = sorted(folder.glob("*.safetensors"))
+    if not config.is_file() or not weights:
+        missing = "config.json" if not config.is_file() else "model.safetensors"
+        raise FileNotFoundError(f"{folder} has no {missing}; save_pretrained writes it.")
+    try:
+        written = json.loads(config.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{config} is truncated or no JSON ({error}).") from error
+    kind = written.get("model_type") if isinstance(written, dict) else None
+    if kind != AmortizedConfig.model_type or written.get("format_version") != FORMAT:
+        raise ValueError(
+            f"{config} is of a {kind!r}, not of an amortized explainer of this version."
+        )
+    for path in weights:
+        try:
+            with safe_open(path, framework="pt") as file:
+                file.keys()
+        except SafetensorError as error:
+            raise ValueError(f"{path} is truncated or no safetensors file ({error}).") from error
+
+
+AutoConfig.register(AmortizedConfig.model_type, AmortizedConfig)
+AutoModel.register(AmortizedConfig, AmortizedExplainer)

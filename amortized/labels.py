@@ -1,0 +1,566 @@
+"""LabelStore: noisy Shapley labels of many examples, made once and survived whatever happens.
+
+    store = LabelStore("labels/")
+    store.generate(model, texts, pairs=1)     # in any number of processes, again after any crash
+    labels = store.labels()
+
+The folder is all there is: no database, no locks, no collectives. `store.json` says which game is
+labelled; every `pass-NNN` is a job of `baselines.shards` with sums, squares and counts of pairs.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor
+
+from amortized.examples import Examples, as_examples, distinct, names_of, pick
+from amortized.labelled import Labels
+from amortized.pairs import pair_sums
+from amortized.passes import Pass, open_pass, plan_pass
+from amortized.playing import GameCard, GameFactory
+from amortized.teachers import Teacher, estimand_of, taught
+from baselines import shards
+from baselines.files import atomic_write
+from baselines.fingerprints import key_of
+
+if TYPE_CHECKING:
+    import datasets
+
+FORMAT = 1
+"""Version of the folder's layout."""
+
+TOLERANCE = 1e-3
+"""Largest gap between the sum of values and v(all) - v(none), relative to max(1, |gap|)."""
+
+PROBED = 16
+"""One example in this many gets a second pair, so that the error of labels is known."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What a check of all passes found.
+
+    Args:
+        reports: By name of the pass.
+        unbalanced: Names of examples whose values do not sum to v(all) - v(none).
+    """
+
+    reports: Mapping[str, shards.Report]
+    unbalanced: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the labels may be used."""
+        sound = all(report.complete for report in self.reports.values())
+        return bool(self.reports) and sound and not self.unbalanced
+
+    def __str__(self) -> str:
+        if not self.reports:
+            return "no pass was planned; generate labels first"
+        words = [f"{name}: {report}" for name, report in self.reports.items()]
+        if self.unbalanced:
+            words.append(
+                f"{len(self.unbalanced)} examples do not sum to v(all) - v(none): "
+                f"{', '.join(self.unbalanced[:5])}"
+            )
+        return "\n".join(words)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelCost:
+    """What labels will take.
+
+    Args:
+        passes: Shards, worker hours and bytes of each pass that is planned.
+        evaluations: Model rows still to be evaluated, extrapolated from the probe.
+    """
+
+    passes: tuple[shards.Cost, ...]
+    evaluations: int
+
+    @property
+    def hours(self) -> float:
+        """Hours of one worker for what is still to do."""
+        return sum(cost.hours for cost in self.passes)
+
+    @property
+    def bytes(self) -> int:
+        """Disk space of the whole."""
+        return sum(cost.bytes for cost in self.passes)
+
+    def __str__(self) -> str:
+        left = sum(cost.pending for cost in self.passes)
+        items = sum(cost.items for cost in self.passes)
+        return (
+            f"{items:,} examples, {left:,} shards to do: {self.evaluations:,} evaluations, "
+            f"{self.hours:.3g} worker hours, {self.bytes / 2**20:.3g} MiB on disk"
+        )
+
+
+class LabelStore:
+    """Labels of a game, in a folder.
+
+    Args:
+        path: The folder; made when the first labels are planned.
+
+    Raises:
+        ValueError: If the folder holds something else, or a store of another version.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        self._card: GameCard | None = None
+        said = self.path / "store.json"
+        if said.exists():
+            self._card = _read_card(said)
+
+    @property
+    def card(self) -> GameCard:
+        """The game that the labels are of.
+
+        Raises:
+            FileNotFoundError: If nothing was planned yet.
+        """
+        said = self.path / "store.json"
+        if self._card is None and said.exists():  # another process made it meanwhile
+            self._card = _read_card(said)
+        if self._card is None:
+            raise FileNotFoundError(f"no labels in {self.path}; call generate(model, examples).")
+        return self._card
+
+    def generate(
+        self,
+        model: GameFactory,
+        examples: Any,  # noqa: ANN401 - texts, pairs of texts, rows or images
+        pairs: int = 1,
+        resume: bool = True,
+        *,
+        std_error: float | None = None,
+        most_pairs: int = 64,
+        probe: bool = True,
+        teacher: Teacher | None = None,
+        seed: int = 0,
+        shard_size: int = 64,
+        rank: int | None = None,
+        world_size: int | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Make the labels that are not there yet; safe to kill, and to run in many processes.
+
+        Masks are a function of seed and example alone. What has more pairs than asked for keeps
+        them; what has fewer gets the rest; an example that occurs twice is labelled once.
+
+        Args:
+            model: A `TextModel`, or any function from examples to their games.
+            examples: Texts, pairs of texts, or a tensor `(b, *features)`.
+            pairs: Antithetic pairs of orders for each example.
+            resume: Go on with what the folder holds; False demands an empty one.
+            std_error: Root mean square standard error over players, in units of the game, that a
+                second pass brings every example below; None for no second pass.
+            most_pairs: Most pairs of an example in the second pass.
+            probe: Give every sixteenth example a second pair when `pairs=1`, without which the
+                error of the labels is unknown.
+            teacher: Explain with this instead of sampling pairs: an explainer of examples, which
+                an amortized explainer then imitates.
+            seed: Seed of the pairs.
+            shard_size: Examples in a shard; a kill costs the work of one.
+            rank: This worker's number; torchrun's by default.
+            world_size: Number of workers; torchrun's by default.
+            progress: Show a bar.
+
+        Returns:
+            The store, checked.
+
+        Raises:
+            ValueError: If the folder holds labels of another game, or the check fails.
+        """
+        if not resume and self._folders():
+            raise ValueError(f"{self.path} holds labels; pass resume=True or another folder.")
+        words = {"seed": seed, "shard_size": shard_size, "teacher": teacher}
+        self.plan(model, examples, pairs, probe=probe, **words)
+        going = {"rank": rank, "world_size": world_size, "progress": progress}
+        self.run(model, teacher=teacher, **going)
+        self._demand()
+        if std_error is not None and self.plan_second_pass(std_error, most_pairs=most_pairs):
+            self.run(model, **going)
+            self._demand()
+        return self
+
+    def plan(
+        self,
+        model: GameFactory,
+        examples: Any,  # noqa: ANN401
+        pairs: int = 1,
+        *,
+        probe: bool = True,
+        teacher: Teacher | None = None,
+        seed: int = 0,
+        shard_size: int = 64,
+    ) -> Pass | None:
+        """Write down what is to be made; the arguments are those of `generate`.
+
+        Returns:
+            The pass with what was not planned before, or None when everything was.
+
+        Raises:
+            ValueError: If `pairs` is below 1, or the folder holds labels of another game.
+        """
+        if pairs < 1:
+            raise ValueError(f"pairs={pairs}; a label needs at least one antithetic pair.")
+        found = as_examples(examples)
+        card = self._open(model, found)
+        names = names_of(card.fingerprint, found)
+        keep = distinct(names)
+        found, names = pick(found, keep), [names[i] for i in keep]
+        method = "pairs" if teacher is None else _method(teacher)
+        planned = self._planned(seed, method)
+        stop = [pairs] * len(names)
+        if teacher is not None:
+            stop = [1] * len(names)
+        elif probe and pairs == 1:
+            stop = [2 if int(name, 16) % PROBED == 0 else 1 for name in names]
+        lacking = [i for i, name in enumerate(names) if planned.get(name, 0) < stop[i]]
+        if not lacking:
+            return None
+        start = [planned.get(names[i], 0) for i in lacking]
+        return plan_pass(
+            self.path / f"pass-{len(self._folders()):03d}",
+            pick(found, lacking),
+            [names[i] for i in lacking],
+            start,
+            [stop[i] for i in lacking],
+            words=self._words(seed, method) | {"estimand": estimand_of(teacher, found)},
+            shard_size=shard_size,
+        )
+
+    def plan_second_pass(self, std_error: float, *, most_pairs: int = 64) -> Pass | None:
+        """Plan more pairs for the examples whose standard error is above a target.
+
+        Args:
+            std_error: Root mean square over players, of the worst output, in units of the game.
+            most_pairs: Most pairs of an example.
+
+        Returns:
+            The pass, or None when every label is good enough.
+
+        Raises:
+            ValueError: If the target is not positive, or no example has two pairs to tell errors
+                by.
+        """
+        if not std_error > 0:
+            raise ValueError(f"std_error={std_error}; it must be positive.")
+        labels = self.labels()
+        error = labels.label_variance().amax(1).sqrt()  # (N,)
+        if not bool(torch.isfinite(error).all()):
+            raise ValueError(
+                "no example has two pairs, so the error of labels is unknown; use pairs=2 or "
+                "probe=True."
+            )
+        have = labels.pairs
+        want = (have * (error / std_error).square()).clamp(max=most_pairs).tolist()
+        loose = [
+            row
+            for row in range(len(labels))
+            if error[row] > std_error and ceil(want[row]) > int(have[row])
+        ]
+        if not loose:
+            return None
+        first = self.passes()[0]
+        return plan_pass(
+            self.path / f"pass-{len(self._folders()):03d}",
+            pick(labels.examples, loose),
+            [labels.names[row] for row in loose],
+            [int(have[row]) for row in loose],
+            [ceil(want[row]) for row in loose],
+            words=self._words(first.seed, "pairs")
+            | {"std_error": std_error, "estimand": "shapley"},
+            shard_size=first.plan.shard_size,
+        )
+
+    def cost(
+        self, model: GameFactory, *, teacher: Teacher | None = None, probe: int = 8
+    ) -> LabelCost:
+        """What the planned passes will take, from labelling a few examples and dropping them.
+
+        Args:
+            model: The model that the store was planned for.
+            teacher: As `generate` takes it.
+            probe: Examples to try in each pass.
+        """
+        costs, rows = [], 0.0
+        for one in self.passes():
+            left = [s for s in shards.pending(one.plan)]
+            meter = {"rows": 0, "items": 0}
+            work = _work(one, model, teacher, meter)
+            costs.append(shards.estimate(one.plan, work, probe))
+            items = sum(len(one.plan.items(shard)) for shard in left)
+            rows += items * meter["rows"] / max(1, meter["items"])
+        return LabelCost(tuple(costs), round(rows))
+
+    def run(
+        self,
+        model: GameFactory,
+        *,
+        teacher: Teacher | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        progress: bool = True,
+    ) -> int:
+        """Make what is planned and not there; the arguments are those of `generate`.
+
+        Returns:
+            Number of shards that this call wrote.
+        """
+        self._open(model, self.passes()[0].examples)
+        written = 0
+        for one in self.passes():
+            work = _work(one, model, teacher)
+            written += len(
+                shards.run(one.plan, work, rank=rank, world_size=world_size, progress=progress)
+            )
+        return written
+
+    def work(self, one: Pass, model: GameFactory) -> shards.Work:
+        """What a worker does with the items of a pass, for launchers that call `run_shard`."""
+        return _work(one, model, None)
+
+    def check(self) -> Checked:
+        """Read every shard; only this declares labels fit for use.
+
+        Returns:
+            What was found; `complete` says whether labels may be used.
+        """
+        reports, unbalanced = {}, []
+        for one in self.passes():
+            reports[one.plan.folder.name] = report = shards.check(one.plan)
+            if not report.complete or one.plan.config["method"] != "pairs":
+                continue
+            bad = [one.names[item] for item in _unbalanced(one.plan.folder)]
+            if bad:
+                (one.plan.folder / "SUCCESS.json").unlink(missing_ok=True)
+            unbalanced += bad
+        return Checked(reports, tuple(unbalanced))
+
+    def labels(self) -> Labels:
+        """All labels, pairs of all passes added up.
+
+        Raises:
+            FileNotFoundError: If there are none, or no check has passed since the last change.
+        """
+        return Labels.gather(self.card, self._parts())
+
+    def passes(self) -> list[Pass]:
+        """The passes planned so far.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
+        folders = self._folders()
+        if not folders:
+            raise FileNotFoundError(f"no labels in {self.path}; call generate(model, examples).")
+        return [open_pass(folder) for folder in folders]
+
+    def __len__(self) -> int:
+        """Examples planned."""
+        return len({name for folder in self._folders() for name in open_pass(folder).names})
+
+    def dataset(self) -> "datasets.Dataset":
+        """The labels as a `datasets.Dataset`, one row per example."""
+        import datasets
+
+        return datasets.Dataset.from_dict(self.labels().columns())
+
+    def to_parquet(self, path: str | PathLike[str]) -> None:
+        """Write the labels as one parquet file, to be published or read by anything.
+
+        Args:
+            path: File to write.
+        """
+        import io
+
+        import pyarrow
+        import pyarrow.parquet
+
+        sink = io.BytesIO()
+        table = pyarrow.table(self.labels().columns())
+        words = json.dumps(dataclasses.asdict(self.card), sort_keys=True)
+        table = table.replace_schema_metadata({"harsanyi": words})
+        pyarrow.parquet.write_table(table, sink)
+        atomic_write(Path(path), sink.getvalue())
+
+    def merge(self, other: "LabelStore | str | PathLike[str]") -> Self:
+        """Take in the passes of another store of the same game.
+
+        Args:
+            other: A store, or its folder; checked. Pairs that both hold must come from different
+                seeds, or the same draws would count twice.
+
+        Returns:
+            This store, checked.
+
+        Raises:
+            ValueError: If the games differ, or the stores share draws.
+        """
+        import shutil
+
+        other = other if isinstance(other, LabelStore) else LabelStore(other)
+        other.labels()  # refuses what is not checked
+        if not self._folders():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._write_card(other.card)
+        if other.card.fingerprint != self.card.fingerprint:
+            raise ValueError(f"{other.path} holds labels of another game than {self.path}.")
+        ours = [one for folder in self._folders() for one in _draws(open_pass(folder))]
+        theirs = [one for folder in other._folders() for one in _draws(open_pass(folder))]
+        shared = set(ours) & set(theirs)
+        if shared:
+            raise ValueError(
+                f"{len(shared)} pairs are in both stores, drawn from the same seed; generate one "
+                "of them with another seed=."
+            )
+        for folder in other._folders():
+            target = self.path / f"pass-{len(self._folders()):03d}"
+            shutil.copytree(folder, target.with_suffix(".tmp"), dirs_exist_ok=True)
+            target.with_suffix(".tmp").rename(target)
+        self._demand()
+        return self
+
+    def _open(self, model: GameFactory, examples: Examples) -> GameCard:
+        folders = self._folders()
+        # a model without a fingerprint is recognised by its answers on the first pass's examples
+        reference = open_pass(folders[0]).examples if folders else examples
+        card = GameCard.of(model, reference)
+        if not folders and not (self.path / "store.json").exists():
+            self._write_card(card)
+        if card.fingerprint != self.card.fingerprint:
+            raise ValueError(
+                f"{self.path} holds labels of {self.card.description!r}, another game than "
+                f"{card.description!r}: weights, tokenizer, removal, players or link differ. Use "
+                "a new folder."
+            )
+        return self.card
+
+    def _write_card(self, card: GameCard) -> None:
+        said = {"format": FORMAT, **dataclasses.asdict(card)}
+        atomic_write(self.path / "store.json", json.dumps(said, indent=1, sort_keys=True).encode())
+        self._card = card
+
+    def _folders(self) -> list[Path]:
+        found = self.path.glob("pass-[0-9][0-9][0-9]")
+        return sorted(folder for folder in found if (folder / "manifest.json").exists())
+
+    def _planned(self, seed: int, method: str) -> dict[str, int]:
+        """Pairs planned for each example of a seed and method."""
+        found: dict[str, int] = {}
+        for folder in self._folders():
+            one = open_pass(folder)
+            if one.plan.config["method"] != method:
+                raise ValueError(
+                    f"{self.path} holds labels by {one.plan.config['method']!r}, not by "
+                    f"{method!r}; use a new folder."
+                )
+            if one.seed == seed:
+                found |= dict(zip(one.names, one.stop, strict=True))
+        return found
+
+    def _words(self, seed: int, method: str) -> dict[str, Any]:
+        card = self.card
+        return {
+            "fingerprint": card.fingerprint,
+            "game": card.description,
+            "outputs": card.outputs,
+            "seed": seed,
+            "method": method,
+            "torch": torch.__version__,
+        }
+
+    def _demand(self) -> None:
+        found = self.check()
+        if not found.complete:
+            raise ValueError(f"the labels in {self.path} are not fit for use:\n{found}")
+
+    def _parts(self) -> Iterator[tuple[Examples, list[str], dict[str, Tensor], Mapping[str, Any]]]:
+        for one in self.passes():
+            for items, tensors in shards.each_shard(one.plan.folder):
+                names = [one.names[item] for item in items]
+                yield pick(one.examples, items), names, tensors, one.plan.config
+
+
+def _work(
+    one: Pass,
+    model: GameFactory,
+    teacher: Teacher | None,
+    meter: dict[str, int] | None = None,
+) -> shards.Work:
+    """What a worker does with items: a function of the items alone."""
+    planned = one.plan.config["method"]
+    method = "pairs" if teacher is None else _method(teacher)
+    if planned != method:
+        raise ValueError(f"{one.plan.folder} was planned for {planned!r}; this is {method!r}.")
+
+    def work(items: Sequence[int]) -> dict[str, Tensor]:
+        game = model(pick(one.examples, items))
+        if teacher is not None:
+            tensors = taught(teacher, pick(one.examples, items), game)
+        else:
+            keys = [key_of(one.seed, "pairs", one.names[item]) for item in items]
+            start, stop = ([span[item] for item in items] for span in (one.start, one.stop))
+            tensors = pair_sums(game, keys, start, stop)
+        spans = getattr(game, "spans", None)
+        if spans is not None:
+            tensors["spans"] = _padded_spans(spans, tensors["player_mask"])
+        if meter is not None:
+            meter["rows"] += game.n_evals
+            meter["items"] += len(items)
+        return tensors
+
+    return work
+
+
+def _padded_spans(spans: Sequence[Sequence[Sequence[int]]], mask: Tensor) -> Tensor:
+    """Which characters each player is, int64 `(b, n, 3)`: part, start and stop; -1 for padding."""
+    found = torch.full((*mask.shape, 3), -1)
+    for row, players in enumerate(spans):
+        if len(players):
+            found[row, : len(players)] = torch.tensor([list(span)[:3] for span in players])
+    return found
+
+
+def _unbalanced(folder: Path) -> list[int]:
+    """Items whose values do not sum to v(all) - v(none)."""
+    bad: list[int] = []
+    for items, tensors in shards.each_shard(folder):
+        total = tensors["sums"].sum(1) / tensors["pairs"].clamp(min=1)[:, None]
+        wanted = (tensors["grand"] - tensors["empty"]).double()
+        gap = (total - wanted).abs() / wanted.abs().clamp(min=1.0)
+        someone = tensors["player_mask"].any(1)
+        bad += [items[i] for i in ((gap.amax(1) > TOLERANCE) & someone).nonzero().flatten()]
+    return bad
+
+
+def _draws(one: Pass) -> list[tuple[int, str, int]]:
+    return [
+        (one.seed, name, pair)
+        for name, start, stop in zip(one.names, one.start, one.stop, strict=True)
+        for pair in range(start, stop)
+    ]
+
+
+def _method(teacher: Teacher) -> str:
+    return getattr(teacher, "name", None) or type(teacher).__name__
+
+
+def _read_card(path: Path) -> GameCard:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if said.pop("format", None) != FORMAT:
+            raise ValueError(f"not of format {FORMAT}")
+        return GameCard(**said)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged or no label store ({error}).") from error

@@ -156,6 +156,7 @@ def _tile(game: Game) -> int:
     """Coalitions per call, even so that both members of a pair share a tile."""
     device = getattr(getattr(game, "x", None), "device", None)
     cells = TILE_CELLS if device is None or device.type == "cpu" else DEVICE_TILE_CELLS
+    cells = getattr(game, "tile_cells", cells)  # a game that packs its rows takes many at once
     return max(2, cells // max(1, game.n_explicands * game.n_players) // 2 * 2)
 
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from baselines.text_removal import TokenTable
 
-
 Read = Callable[[Tensor, Tensor], Tensor]
 """`read(texts, coalitions)`: logits `(rows, k)` of rows given by int64 `(rows,)` texts of a table
 and bool `(rows, n)` coalitions. Rows come sorted by kept length, and each keeps a token or more."""

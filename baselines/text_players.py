@@ -6,6 +6,7 @@ model's longest input: `n_cut` counts it.
 
 import bisect
 import dataclasses
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -196,7 +197,7 @@ def _check_spans(spans: Sequence[Span], sources: Sequence[str], row: int) -> lis
                 f"spans of text {row} hold {(part, start, stop)} as (part, start, stop); it has "
                 f"{len(sources)} part(s) of {[len(source) for source in sources]} characters."
             )
-    for (part, _, stop), (other, start, _) in zip(pieces, pieces[1:], strict=False):
+    for (part, _, stop), (other, start, _) in itertools.pairwise(pieces):
         if part == other and start < stop:
             raise ValueError(f"spans of text {row} overlap before character {stop}.")
     return pieces

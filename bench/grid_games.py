@@ -1,10 +1,10 @@
-"""The games of the estimator grid in plain numpy, so that two Python environments play the same.
+"""The games of the estimator grid, in plain numpy so that no contender gains by another's tensors.
 
-A game is one explicand with one output: `game(coalitions)` maps bool `(m, n)` to `(m,)`. Nothing
-here imports torch; the newest peers need another Python than ours and get by without it.
+A game is one explicand with one output: `game(coalitions)` maps bool `(m, n)` to `(m,)`.
 """
 
 from collections.abc import Callable
+from math import comb
 from typing import Any, cast
 
 import numpy as np
@@ -90,6 +90,39 @@ class Net:
         return np.concatenate(parts)
 
 
+class Table:
+    """A game whose values are all written down.
+
+    Args:
+        values: `(2**n,)`, where the index of a coalition is the sum of `2**i` over its players.
+    """
+
+    def __init__(self, values: Floats) -> None:
+        self.values = values
+        self.powers = 1 << np.arange(self.n_players)
+
+    @property
+    def n_players(self) -> int:
+        """Number of players `n`."""
+        return len(self.values).bit_length() - 1
+
+    def __call__(self, coalitions: Any) -> Floats:  # noqa: ANN401 - peers pass arrays of any dtype
+        """Values `(m,)`."""
+        z = np.atleast_2d(np.asarray(coalitions)).astype(bool)
+        return self.values[z @ self.powers]
+
+    def shapley(self) -> Floats:
+        """Shapley values `(n,)` by their definition."""
+        n = self.n_players
+        sizes = np.array([bin(row).count("1") for row in range(2 ** (n - 1))])
+        weight = 1 / (n * np.array([comb(n - 1, int(size)) for size in sizes], dtype=np.float64))
+        found = []
+        for player in range(n):
+            cube = self.values.reshape(-1, 2, 2**player)
+            found.append((cube[:, 1] - cube[:, 0]).reshape(-1) @ weight)
+        return np.array(found)
+
+
 class Counted:
     """A game that counts the coalitions it is asked for, and keeps the ends in peers' shape."""
 
@@ -164,11 +197,14 @@ def trained_net(
     return weights, [np.asarray(part, dtype=np.float64) for part in net.intercepts_]
 
 
-def grid_games(name: str, count: int) -> list[Boxes | Net]:
+GridGame = Boxes | Net | Table
+
+
+def grid_games(name: str, count: int) -> list[GridGame]:
     """The games of one problem.
 
     Args:
-        name: `soum16`, `sparse64`, `bc30`, `digits64`, `forest30` or `wide200`.
+        name: One of `PROBLEMS`.
         count: Number of games, or of explicands.
 
     Returns:
@@ -176,12 +212,17 @@ def grid_games(name: str, count: int) -> list[Boxes | Net]:
         scikit-learn; the grid saves them to be sure.
 
     Raises:
+        FileNotFoundError: If `text14` finds no data folder.
         ValueError: If there is no such problem.
     """
     if name == "soum16":
         return [unanimity_sum(16, 50, 16, seed) for seed in range(count)]
     if name == "sparse64":
         return [unanimity_sum(64, 100, 4, seed) for seed in range(count)]
+    if name in ("text14", "patches16"):
+        from bench.grid_networks import patch_games, text_games
+
+        return [*(text_games(count) if name == "text14" else patch_games(count))]
     from sklearn.datasets import load_breast_cancer, load_digits, make_classification
     from sklearn.ensemble import RandomForestClassifier
 
@@ -215,4 +256,14 @@ def grid_games(name: str, count: int) -> list[Boxes | Net]:
     raise ValueError(f"no problem {name!r}; there are {', '.join(PROBLEMS)}.")
 
 
-PROBLEMS = ("soum16", "bc30", "digits64", "sparse64", "forest30", "wide200")
+PROBLEMS: dict[str, str] = {
+    "soum16": "sums of 50 unanimity games of 1 to 16 of 16 players",
+    "bc30": "a ReLU network of 64 and 64 units on breast cancer, baseline the mean",
+    "digits64": "a ReLU network of 128 units on 8 x 8 digits, baseline 0",
+    "sparse64": "sums of 100 unanimity games of 1 to 4 of 64 players",
+    "forest30": "a random forest of 100 trees on breast cancer, baseline the mean",
+    "text14": "a transformer on sentences of 14 words of SST-2, absent words masked",
+    "patches16": "a convolutional network on digits, players patches of 2 x 2, baseline the mean",
+    "wide200": "a ReLU network of 64 and 64 units on 200 made-up features, baseline the mean",
+}
+"""The games of the grid: the four of the first table, then four of other kinds of model."""

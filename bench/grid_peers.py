@@ -1,75 +1,33 @@
-"""The peers' side of the estimator grid: shap and shapiq on saved games, without torch.
+"""The public estimators of the estimator grid, each as a function of a game and a budget.
 
-    python -m bench.grid_peers GAMES.npz ANSWERS.npz
-
-runs in whatever environment has the newest peers; `bench.estimator_grid` calls it.
+A peer is listed only where its package and class are installed: the newest shap and shapiq need
+Python 3.12, for which `make peers` builds an environment of its own.
 """
 
 import importlib
 import importlib.metadata
-import json
 import sys
-import time
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from bench.grid_games import Boxes, Counted, Net
+from bench.grid_games import Counted
 
 Answer = NDArray[np.float64]
+Peer = Callable[[Counted, int, int, int], Answer]
+"""`run(game, n_players, budget, seed)`: values `(n,)`."""
+
+PACKAGES = ("shap", "shapiq", "captum", "lightgbm", "xgboost", "numpy", "torch")
+"""Packages whose versions an answer carries."""
+
+AT_ONCE = 256
+"""Coalitions that captum hands to a model at once; its default of 1 takes a hundred times longer."""
 
 
-def save_games(path: Path, games: dict[str, list[Boxes | Net]], seeds: int) -> None:
-    """Write games as arrays; no pickle."""
-    arrays: dict[str, Any] = {}
-    shapes: dict[str, Any] = {"seeds": seeds, "games": {}}
-    for name, members in games.items():
-        shapes["games"][name] = []
-        for i, game in enumerate(members):
-            tag = f"{name}/{i}"
-            if isinstance(game, Boxes):
-                fields = {"inside": game.inside, "outside": game.outside, "values": game.values}
-                shapes["games"][name].append({"kind": "boxes"})
-            else:
-                fields = {"x": game.x, "baseline": game.baseline, "readout": game.readout}
-                fields |= {f"weight{j}": part for j, part in enumerate(game.weights)}
-                fields |= {f"bias{j}": part for j, part in enumerate(game.biases)}
-                shapes["games"][name].append({"kind": "net", "layers": len(game.weights)})
-            arrays |= {f"{tag}/{field}": value for field, value in fields.items()}
-    np.savez_compressed(path, plan=np.array(json.dumps(shapes)), **arrays)
-
-
-def load_games(path: Path) -> tuple[dict[str, list[Boxes | Net]], int]:
-    """Read what `save_games` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        plan = json.loads(str(file["plan"]))
-        games: dict[str, list[Boxes | Net]] = {}
-        for name, members in plan["games"].items():
-            games[name] = []
-            for i, facts in enumerate(members):
-                tag = f"{name}/{i}"
-                if facts["kind"] == "boxes":
-                    fields = (file[f"{tag}/{f}"] for f in ("inside", "outside", "values"))
-                    games[name].append(Boxes(*fields))
-                else:
-                    layers = range(facts["layers"])
-                    games[name].append(
-                        Net(
-                            [file[f"{tag}/weight{j}"] for j in layers],
-                            [file[f"{tag}/bias{j}"] for j in layers],
-                            file[f"{tag}/x"],
-                            file[f"{tag}/baseline"],
-                            file[f"{tag}/readout"],
-                        )
-                    )
-    return games, plan["seeds"]
-
-
-def _shapiq(name: str, **options: Any) -> Callable[[Counted, int, int, int], Answer]:  # noqa: ANN401
+def _shapiq(name: str, **options: Any) -> Peer:  # noqa: ANN401
     def run(game: Counted, n: int, budget: int, seed: int) -> Answer:
         kind = getattr(importlib.import_module("shapiq.approximator"), name)
         found = kind(n=n, random_state=seed, **options).approximate(budget, game)
@@ -95,7 +53,28 @@ def _shap_permutation(game: Counted, n: int, budget: int, seed: int) -> Answer:
     return explainer(np.ones((1, n)), max_evals=rounds * (2 * n + 1), silent=True).values[0]
 
 
-PEERS: dict[str, Callable[[Counted, int, int, int], Answer]] = {
+def _captum(name: str) -> Peer:
+    def run(game: Counted, n: int, budget: int, seed: int) -> Answer:
+        attr: Any = importlib.import_module("captum.attr")
+        method = getattr(attr, name)(lambda z: torch.from_numpy(game(z.numpy() > 0.5)))
+        # an order of ShapleyValueSampling costs n coalitions, a sample of KernelShap one
+        samples = budget // n if name == "ShapleyValueSampling" else budget - 2
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # captum reads the global generator
+            found = method.attribute(
+                torch.ones(1, n, dtype=torch.float64),
+                baselines=0.0,
+                n_samples=samples,
+                perturbations_per_eval=AT_ONCE,
+            )
+        return found[0].double().numpy()
+
+    return run
+
+
+PEERS: dict[str, Peer] = {
+    "captum KernelShap": _captum("KernelShap"),
+    "captum ShapleyValueSampling": _captum("ShapleyValueSampling"),
     "shap KernelExplainer": _shap_kernel,
     "shap PermutationExplainer": _shap_permutation,
     "shapiq KernelSHAP paired": _shapiq("KernelSHAP", pairing_trick=True),
@@ -106,49 +85,28 @@ PEERS: dict[str, Callable[[Counted, int, int, int], Answer]] = {
 }
 """shapiq's SVARM is left out: 70 times the error of least squares, and minutes a game."""
 
-FACTORS = (5, 20, 100)
-"""Coalitions per player."""
 
-SHORT = {"wide200": (5, 20)}
-"""Problems with fewer budgets, where 100 per player would take the peers hours."""
-
-
-def play(
-    games: dict[str, list[Boxes | Net]], seeds: int, keep: Callable[[dict[str, Any]], None]
-) -> None:
-    """All peers on all games: answers, evaluations and seconds, kept after each budget."""
-    arrays: dict[str, Any] = {}
-    for problem, members in games.items():
-        n = members[0].n_players
-        for factor in SHORT.get(problem, FACTORS):
-            for peer, run in PEERS.items():
-                answers, counts, start = [], [], time.perf_counter()
-                for seed in range(seeds):
-                    for i, game in enumerate(members):
-                        counted = Counted(game)
-                        answers.append(run(counted, n, factor * n, 1000 * seed + i))
-                        counts.append(counted.count)
-                tag = f"{problem}/{factor}/{peer}"
-                arrays[f"{tag}/values"] = np.array(answers).reshape(seeds, len(members), n)
-                arrays[f"{tag}/evals"] = np.array(counts)
-                arrays[f"{tag}/seconds"] = np.array(time.perf_counter() - start)
-                print(tag, f"{time.perf_counter() - start:.1f} s", flush=True)
-            keep(arrays)
+def installed_peers() -> dict[str, Peer]:
+    """The peers that this environment has."""
+    found = {}
+    for name, peer in PEERS.items():
+        package, kind = name.split()[:2]
+        module = {"shap": "shap", "shapiq": "shapiq.approximator", "captum": "captum.attr"}
+        try:
+            guest = importlib.import_module(module[package])
+        except ImportError:
+            continue
+        if hasattr(guest, kind):
+            found[name] = peer
+    return found
 
 
-def main() -> None:
-    """Read games, play, write answers with the versions that gave them."""
-    warnings.filterwarnings("ignore")  # peers warn about each other's versions
-    games, seeds = load_games(Path(sys.argv[1]))
-    packages = ("shap", "shapiq", "lightgbm", "xgboost", "numpy")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    versions["python"] = sys.version.split()[0]
-
-    def keep(arrays: dict[str, Any]) -> None:
-        np.savez_compressed(sys.argv[2], versions=np.array(json.dumps(versions)), **arrays)
-
-    play(games, seeds, keep)
-
-
-if __name__ == "__main__":
-    main()
+def versions() -> dict[str, str]:
+    """Versions of the peers, of what they stand on, and of Python."""
+    found = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -44,7 +44,7 @@ class ImageSchedule:
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     coalition_weight: float = 0.2
-    coalitions: int = 2
+    coalitions: int = 1
     shift: int = 0
     flip: bool = False
     smoothing: float = 0.0
@@ -148,6 +148,7 @@ def fit_images(
     patience: int | None = None,
     key: int = 0,
     checkpoint_dir: str | PathLike[str] | None = None,
+    on_epoch: Callable[[History], None] | None = None,
     progress: bool = False,
     description: str = "fit",
 ) -> History:
@@ -162,6 +163,7 @@ def fit_images(
         patience: Epochs without a better score after which training stops.
         key: Key of every random choice.
         checkpoint_dir: Folder that a killed run continues from.
+        on_epoch: Called with the history after each epoch.
         progress: Show a bar.
         description: Its label.
 
@@ -186,6 +188,7 @@ def fit_images(
         key=key,
         config={**asdict(schedule), "parts": net.config.parts, "absence": net.absence},
         checkpoint_dir=checkpoint_dir,
+        on_epoch=on_epoch,
         progress=progress,
         description=description,
     )

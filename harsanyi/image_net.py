@@ -1,5 +1,6 @@
 """HarsanyiNet over images: players are patches of pixels, or cells of a feature map."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -104,7 +105,9 @@ class HarsanyiImageNet(HarsanyiNet):
         """
         encoder = self.encoders[0]
         if not isinstance(encoder, PatchEncoder):
-            raise ValueError("players of this model are cells, which share pixels; pass present=.")
+            raise ValueError(  # noqa: TRY004 - what is wrong is the kind of player
+                "players of this model are cells, which share pixels; pass present=."
+            )
         colour = rearrange(self.baseline.to(x.dtype), "c -> c 1 1")
         there = rearrange(encoder.pixels(present), "b h w -> b 1 h w")
         return torch.where(there, x, colour)
@@ -134,22 +137,80 @@ class HarsanyiImageNet(HarsanyiNet):
             full, some = full + weight * whole, some + weight * values
         return self._outputs(full), self._outputs(some)
 
+    def attribute(
+        self, x: Tensor, present: Tensor | None = None, free: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs, Shapley values and base values in one differentiable pass.
+
+        Args:
+            x: Raw images `(b, c, h, w)`.
+            present: Players present, bool `(b, n)` or `(n,)`; None means everybody.
+            free: Players who may leave, bool `(b, n)` or `(n,)`; None means everybody.
+
+        Returns:
+            Outputs `(b, k)`, Shapley values `(b, n, k)`, and outputs with the free ones gone.
+        """
+        if free is None:
+            return super().attribute(x, present)
+        self._check(x, present)
+        self._check(x, free)
+        there = self.presence(x, present)
+        playing = free.to(there.device).expand(there.shape) & there
+        value = base = self.bias.expand(len(x), -1)
+        shapley = self.bias.new_zeros(len(x), self.n_players, self.bias.shape[0])
+        for weight, part in zip(self.mixture, self.parts, strict=True):
+            v, phi, stays = cast("Any", part).attribute(x, there, playing)
+            value, base, shapley = (
+                value + weight * v,
+                base + weight * stays,
+                shapley + weight * phi,
+            )
+        return self._outputs(value), self._outputs(shapley), self._outputs(base)
+
     @torch.no_grad()
     def explain(
-        self, x: Tensor, present: Tensor | None = None, *, max_rows: int | None = None
+        self,
+        x: Tensor,
+        present: Tensor | None = None,
+        *,
+        free: Tensor | None = None,
+        max_rows: int | None = None,
     ) -> "Explanation":
         """Exact Shapley values of all outputs, in eval mode whatever the mode is.
 
         Args:
             x: Raw images `(b, c, h, w)`.
-            present: Players of the game, bool `(b, n)` or `(n,)`; the others get 0.
+            present: Players there at all, bool `(b, n)` or `(n,)`; the others stay absent and get
+                0.
+            free: Players who may leave, bool `(b, n)` or `(n,)`; the others of those present stay
+                present and get 0. None means everybody.
             max_rows: Images worked on at once.
 
         Returns:
             Values `(b, n, k)` in units of the outputs, players by rows of the grid.
         """
         with evaluating(self):
-            return super().explain(x, present, max_rows=max_rows)
+            whole = super().explain(x, present, max_rows=max_rows)
+            if free is None:
+                return whole
+            step = max_rows or self.max_rows
+            masks = [
+                None if mask is None else mask.expand(len(x), self.n_players)
+                for mask in (present, free)
+            ]
+            pieces = [
+                self.attribute(
+                    x[i : i + step], *(None if m is None else m[i : i + step] for m in masks)
+                )
+                for i in range(0, max(1, len(x)), step)
+            ]
+        value, shapley, base = (torch.cat(piece) for piece in zip(*pieces, strict=True))
+        return dataclasses.replace(
+            whole,
+            values=shapley,
+            base_values=base,
+            diagnostics={"additivity_gap": shapley.sum(1) - (value - base)},
+        )
 
     @torch.no_grad()
     def dividends(

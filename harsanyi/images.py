@@ -4,7 +4,7 @@ net = HarsanyiForImageClassification(HarsanyiConfig.image(size=32, players="patc
 net.fit(images, labels).explain(image).plot.image()
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
@@ -156,6 +156,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
         validation: tuple[Any, Any] | None = None,
         random_state: int = 0,
         checkpoint_dir: str | PathLike[str] | None = None,
+        on_epoch: Callable[[History], None] | None = None,
         progress: bool = True,
     ) -> "HarsanyiForImageClassification":
         """Train on pictures and labels; channels and classes are taken from them.
@@ -168,6 +169,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
                 absent, go into `config.measures`; nothing is chosen by them.
             random_state: Key of every random choice.
             checkpoint_dir: Folder that a killed run continues from.
+            on_epoch: Called with the history after each epoch.
             progress: Show a bar.
 
         Returns:
@@ -198,6 +200,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
             schedule,
             key=random_state,
             checkpoint_dir=checkpoint_dir,
+            on_epoch=on_epoch,
             progress=progress,
             description=f"images, {self.config.n_players} players",
         )
@@ -283,7 +286,10 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
         return self.net.dividends(self._pixels(images)).interactions(index, order)
 
     def save_pretrained(
-        self, save_directory: str | PathLike[str], *args: Any, **kwargs: Any
+        self,
+        save_directory: str | PathLike[str],
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """Write config and weights, and the image processor beside them."""
         found = super().save_pretrained(save_directory, *args, **kwargs)

@@ -85,8 +85,8 @@ class PatchEncoder(PixelEncoder):
         first = nn.Conv2d(channels, hidden or width, patch, patch)
         self.layers = nn.Sequential(first)
         if hidden:
-            self.layers.extend([_normed(hidden), nn.GELU(), nn.Conv2d(hidden, width, 1)])
-        self.layers.extend([_normed(width), nn.GELU()])
+            self.layers.extend([_normed(hidden), nn.ReLU(), nn.Conv2d(hidden, width, 1)])
+        self.layers.extend([_normed(width), nn.ReLU()])
 
     def pixels(self, present: Tensor) -> Tensor:
         """Present pixels, bool `(b, h, w)`, of present patches `(b, n)`."""
@@ -131,7 +131,7 @@ class CellEncoder(PixelEncoder):
         rows, columns = self.size
         for width, kernel, stride in stem:
             self.layers.append(nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False))
-            self.layers.extend([_normed(width), nn.GELU()])
+            self.layers.extend([_normed(width), nn.ReLU()])
             rows, columns = (
                 (side + 2 * (kernel // 2) - kernel) // stride + 1 for side in (rows, columns)
             )
@@ -175,7 +175,7 @@ class FeatureEncoder(nn.Module):
         self.features, self.size, self.channels = int(channels), tuple(size), int(colours)
         self.register_buffer("mean", torch.zeros(self.features))
         self.register_buffer("spread", torch.ones(self.features))
-        self.layers = nn.Sequential(nn.Conv2d(self.features, width, 1), _normed(width), nn.GELU())
+        self.layers = nn.Sequential(nn.Conv2d(self.features, width, 1), _normed(width), nn.ReLU())
         self.backbone: nn.Module | None = None
 
     mean: Tensor

@@ -255,12 +255,28 @@ class CellPart(nn.Module):
         """Shapley values `(b, n, k)` of all outputs."""
         return self.attribute(x, present)[1]
 
-    def attribute(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Value `(b, k)`, Shapley values `(b, n, k)` and base `(b, k)` from one pass."""
-        dividends, dtype = self.dividends(x, present), self.inner.dtype
-        phi = rearrange(share(dividends, self.fields()), "n b k -> b n k")
-        value = dividends.sum(0)
-        return value.to(dtype), phi.to(dtype), torch.zeros_like(value, dtype=dtype)
+    def attribute(
+        self, x: Tensor, present: Tensor, free: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Value `(b, k)`, Shapley values `(b, n, k)` and base `(b, k)` from one pass.
+
+        Args:
+            x: Raw images `(b, c, h, w)`.
+            present: Bool `(b, n)`.
+            free: Who may leave, bool `(b, n)`; the other present players always stay and get 0.
+        """
+        dividends, fields = self.dividends(x, present), self.fields()
+        dtype, value = self.inner.dtype, dividends.sum(0)
+        if free is None:
+            phi = rearrange(share(dividends, fields), "n b k -> b n k")
+            return value.to(dtype), phi.to(dtype), torch.zeros_like(value, dtype=dtype)
+        # fields differ from image to image now, so shares are summed by image
+        playing = free.to(dividends.dtype)
+        members = playing @ fields.T.to(dividends.dtype)  # (b, u)
+        each = rearrange(dividends, "u b k -> b u k") / members.clamp(min=1)[..., None]
+        phi = torch.einsum("buk,un->bnk", each, fields.to(each.dtype)) * playing[..., None]
+        base = torch.einsum("ubk,bu->bk", dividends, (members == 0).to(each.dtype))
+        return value.to(dtype), phi.to(dtype), base.to(dtype)
 
     def terms(self, x: Tensor, present: Tensor) -> "Dividends":
         """Dividends of the units with their fields."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
 
 
+FEW = 2
+"""Coalitions up to which their values are one product of matrices each."""
+
+
 class Block(nn.Module):
     """One convolution over the vectors of a place's children, normalised, with a short cut.
 
@@ -59,13 +63,18 @@ class Block(nn.Module):
         self.residual = residual and inputs == width
         below = [(side - 1) * dilation - first for side, first in zip(kernel, lead, strict=True)]
         # outside the grid is nobody: zeros that no gate asks about
-        self.margins = (lead[1], below[1], lead[0], below[0])
-        self.convolution = nn.Conv2d(inputs, width, tuple(kernel), dilation=dilation, bias=False)
+        top, left, even = lead[0], lead[1], below == list(lead)
+        inner = (top, left) if even else 0
+        self.convolution = nn.Conv2d(
+            inputs, width, tuple(kernel), dilation=dilation, padding=inner, bias=False
+        )
+        self.margins = None if even else (lead[1], below[1], lead[0], below[0])
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, z: Tensor) -> Tensor:
         """Vectors `(b, d, h, w)` over vectors `(b, i, h, w)`."""
-        new = F.gelu(self.norm(self.convolution(F.pad(z, self.margins))))
+        around = z if self.margins is None else F.pad(z, self.margins)
+        new = F.relu(self.norm(self.convolution(around)))
         return z + new if self.residual else new
 
 
@@ -162,7 +171,8 @@ class GridPart(nn.Module):
 
         Those whose field is not wholly present are not the unit's value, which is 0.
         """
-        found = [self.encoder(x, present)]
+        # channels beside each other: what convolutions on a CPU and read-outs by place like best
+        found = [self.encoder(x, present).contiguous(memory_format=torch.channels_last)]
         for block in self.blocks:
             found.append(block(found[-1]))
         return found
@@ -208,23 +218,57 @@ class GridPart(nn.Module):
         Returns:
             Values `(b, k)` of everybody and `(b, m, k)` of the coalitions.
         """
-        dividends = self.dividends(x, _unless_all(present))
+        asked = _unless_all(present)
         b, m, _ = coalitions.shape
-        whole = self._gates(rearrange(coalitions, "b m n -> (b m) n")).to(dividends.dtype)
+        whole = self._gates(rearrange(coalitions, "b m n -> (b m) n"))
+        if m <= FEW and asked is None:
+            return self._few_values(x, rearrange(whole, "(b m) l h w -> b m l h w", b=b, m=m))
+        dividends = self.dividends(x, asked)
+        whole = whole.to(dividends.dtype)
         flat = rearrange(dividends, "b l k h w -> b (l h w) k")
         values = rearrange(whole, "(b m) l h w -> b m (l h w)", b=b, m=m) @ flat
         return flat.sum(1), values
+
+    def _few_values(self, x: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of the image and of few coalitions: vectors gated before one large product."""
+        vectors = self.vectors(x)
+        with torch.autocast(x.device.type, enabled=False):
+            full = [_total(z, w) for z, w in zip(vectors, self.readouts, strict=True)]
+            some = [
+                reduce(
+                    add,
+                    [
+                        _total(z * gate[:, None], w)
+                        for z, gate, w in zip(vectors, gates_, self.readouts, strict=True)
+                    ],
+                )
+                for gates_ in (whole[:, i].unbind(1) for i in range(whole.shape[1]))
+            ]
+        return reduce(add, full), torch.stack(some, 1)
 
     def shapley(self, x: Tensor, present: Tensor) -> Tensor:
         """Shapley values `(b, n, k)` of all outputs."""
         return self.attribute(x, present)[1]
 
-    def attribute(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Value `(b, k)`, Shapley values `(b, n, k)` and base `(b, k)` from one pass."""
+    def attribute(
+        self, x: Tensor, present: Tensor, free: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Value `(b, k)`, Shapley values `(b, n, k)` and base `(b, k)` from one pass.
+
+        Args:
+            x: Raw images `(b, c, h, w)`.
+            present: Bool `(b, n)`.
+            free: Who may leave, bool `(b, n)`; the other present players always stay and get 0.
+        """
         dividends, dtype = self.dividends(x, _unless_all(present)), self.readouts[0].dtype
         value = dividends.sum((1, 3, 4))
-        phi = share(dividends, self.stencil)
-        return value.to(dtype), phi.to(dtype), torch.zeros_like(value, dtype=dtype)
+        base = torch.zeros_like(value)
+        if free is not None:
+            free = rearrange(free, "b (h w) -> b h w", h=self.grid[0])
+            stays = sizes(self.stencil, self.grid, free) == 0
+            base = (dividends * rearrange(stays, "b l h w -> b l 1 h w")).sum((1, 3, 4))
+        phi = share(dividends, self.stencil, free)
+        return value.to(dtype), phi.to(dtype), base.to(dtype)
 
     def terms(self, x: Tensor, present: Tensor) -> "Dividends":
         """Dividends of the units with their fields; few enough to be listed."""
@@ -238,7 +282,7 @@ class GridPart(nn.Module):
     def term_mass(self, x: Tensor, present: Tensor) -> Tensor:
         """Sum of absolute dividends by order, `(b, n, k)`, order s at s - 1."""
         found = rearrange(self.dividends(x, _unless_all(present)), "b l k h w -> b (l h w) k")
-        order = rearrange(sizes(self.stencil, self.grid), "l h w -> (l h w)") - 1
+        order = rearrange(sizes(self.stencil, self.grid), "1 l h w -> (l h w)") - 1
         mass = found.new_zeros(len(x), self.n_players, self.n_outputs)
         return mass.index_add(1, order, found.abs())
 
@@ -264,7 +308,7 @@ def _total(z: Tensor, readout: Tensor) -> Tensor:
     z, readout = _raised(z), _raised(readout)
     if len(readout) == 1:
         return z.sum((2, 3)) @ readout[0]
-    return rearrange(z, "b d h w -> b (d h w)") @ rearrange(readout, "p d k -> (d p) k")
+    return rearrange(z, "b d h w -> b (h w d)") @ rearrange(readout, "p d k -> (p d) k")
 
 
 def _raised(z: Tensor) -> Tensor:

@@ -81,29 +81,44 @@ def gates(present: Tensor, stencil: Tensor) -> Tensor:
     return missing == 0
 
 
-def sizes(stencil: Tensor, grid: Sequence[int]) -> Tensor:
-    """Members of each unit's field, int64 `(blocks, h, w)`: fewer at the border."""
-    everybody = torch.ones(1, 1, *grid, dtype=torch.float32, device=stencil.device)
-    counts = F.conv2d(everybody, _kernel(stencil, everybody), padding=_reach(stencil))
-    return counts[0].round().to(torch.int64)
+def sizes(stencil: Tensor, grid: Sequence[int], free: Tensor | None = None) -> Tensor:
+    """Members of each unit's field: fewer at the border.
+
+    Args:
+        stencil: Bool `(blocks, rows, columns)`.
+        grid: Rows and columns of the grid.
+        free: Who counts as a member, bool `(b, h, w)`; None means everybody.
+
+    Returns:
+        Int64 `(b, blocks, h, w)`, `(1, ...)` for everybody.
+    """
+    if free is None:
+        free = torch.ones(1, *grid, dtype=torch.bool, device=stencil.device)
+    counted = rearrange(free, "b h w -> b 1 h w").to(torch.float32)
+    with torch.autocast(stencil.device.type, enabled=False):
+        counts = F.conv2d(counted, _kernel(stencil, counted), padding=_reach(stencil))
+    return counts.round().to(torch.int64)
 
 
-def share(dividends: Tensor, stencil: Tensor) -> Tensor:
+def share(dividends: Tensor, stencil: Tensor, free: Tensor | None = None) -> Tensor:
     """Every dividend shared equally among the members of its field.
 
     Args:
         dividends: `(b, blocks, k, h, w)`.
         stencil: Bool `(blocks, rows, columns)`.
+        free: Who shares, bool `(b, h, w)`; None means everybody.
 
     Returns:
         Shapley values `(b, h w, k)`, differentiable.
     """
     b, _, k, *grid = dividends.shape
-    each = dividends / rearrange(sizes(stencil, grid), "l h w -> l 1 h w")
+    members = sizes(stencil, grid, free).clamp(min=1)
+    each = dividends / rearrange(members, "b l h w -> b l 1 h w")
     each = rearrange(each, "b l k h w -> (b k) l h w")
     with torch.autocast(each.device.type, enabled=False):
         phi = F.conv_transpose2d(each, _kernel(stencil, each), padding=_reach(stencil))
-    return rearrange(phi, "(b k) 1 h w -> b (h w) k", b=b, k=k)
+    phi = rearrange(phi, "(b k) 1 h w -> b (h w) k", b=b, k=k)
+    return phi if free is None else phi * rearrange(free, "b h w -> b (h w) 1")
 
 
 def fields(stencil: Tensor, grid: Sequence[int]) -> Tensor:

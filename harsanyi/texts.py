@@ -712,7 +712,9 @@ def _standardise(net: TextNet, data: tuple[Tensor, Tensor | None, Tensor]) -> No
     if net.embedding is not None:
         rows = net.embedding(rows.unique())
     net.shift.copy_(rows.mean(0))
-    net.scale.copy_(rows.std(0, correction=0).clamp(min=1e-6))
+    spread = rows.std(0, correction=0)
+    constant = spread <= 1e-6 * spread.max()  # says nothing, and must not blow up on new texts
+    net.scale.copy_(torch.where(constant, torch.ones_like(spread), spread))
 
 
 def _presence(present: Any, real: Tensor) -> Tensor:  # noqa: ANN401

@@ -1,6 +1,7 @@
 """What a player of a text is: words, word pieces or sentences, and the tokenizer that finds them."""
 
 import re
+import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -127,9 +128,13 @@ def piece_tokenizer(texts: Sequence[str], *, max_words: int = 8000) -> Any:  # n
 
     tokenizer = _words_of(Tokenizer(models.WordPiece(unk_token=UNKNOWN)))
     trainer = trainers.WordPieceTrainer(
-        vocab_size=max_words, special_tokens=[PAD, UNKNOWN], show_progress=False
+        vocab_size=max_words,
+        special_tokens=[PAD, UNKNOWN],
+        show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    # every letter inside a word, too, so that no plain word is unknown
+    alphabet = string.ascii_lowercase + string.digits
+    tokenizer.train_from_iterator([alphabet + alphabet, *texts], trainer)
     return _fast(tokenizer)
 
 

@@ -146,6 +146,8 @@ class AttentionPart(nn.Module):
         The game in use differs from the softmax by the relative error of the denominators, and a
         mean of pulls is at most the largest of them.
         """
+        if not x.shape[1]:
+            return x.new_zeros(len(x), self.n_outputs)
         w, pull = self._pulls(x, present)
         _, _, error = reciprocal(self._largest(w), self.tolerance, x)
         sizes = (pull / w.clamp(min=torch.finfo(w.dtype).tiny)[..., None]).abs()

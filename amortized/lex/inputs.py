@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,8 @@ def as_rows(x: Any, name: str, like: Tensor) -> Tensor:  # noqa: ANN401 - array,
     """
     given = getattr(x, "to_numpy", lambda: x)()
     try:
+        if isinstance(given, np.ndarray) and not given.flags.writeable:
+            given = given.copy()  # torch has no read-only tensors
         tensor = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} is no array of numbers ({error}).") from error

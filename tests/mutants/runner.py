@@ -52,6 +52,7 @@ def copy_project(folder: Path) -> Path:
     Returns:
         The folder.
     """
+    folder.mkdir(exist_ok=True)
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():

@@ -189,6 +189,8 @@ class RowEncoder(nn.Module):
     """
 
     padded = False
+    mean: Tensor
+    scale: Tensor
 
     def __init__(
         self, n_features: int, n_players: int, width: int = 128, depth: int = 3, state: int = 16
@@ -256,6 +258,8 @@ class ImageEncoder(nn.Module):
     """
 
     padded = False
+    mean: Tensor
+    scale: Tensor
 
     def __init__(
         self, shape: Sequence[int], grid: Sequence[int], width: int = 32, depth: int = 3

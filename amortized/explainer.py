@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from amortized.encoders import Inputs, TextEncoder, make_encoder, spec_for
+from amortized.encoders import Encoder, Inputs, TextEncoder, make_encoder, spec_for
 from amortized.examples import as_examples
 from amortized.heads import NARROW, ends_head, make_head, read_head
 from amortized.objectives import Prediction, normalise
@@ -98,13 +98,13 @@ class AmortizedOutput(ModelOutput):
     """What a forward pass returns.
 
     Attributes:
-        values: `(b, n, k)`.
+        attributions: `(b, n, k)`.
         log_scales: `(b, n, k)`, logarithm of the predicted standard errors, or None.
         ends: `(b, 2, k)`, predicted v(none) and v(all).
         mask: Bool `(b, n)`, false for padding.
     """
 
-    values: Tensor | None = None
+    attributions: Tensor | None = None
     log_scales: Tensor | None = None
     ends: Tensor | None = None
     mask: Tensor | None = None
@@ -120,6 +120,12 @@ class AmortizedExplainer(PreTrainedModel):
     config_class = AmortizedConfig
     base_model_prefix = "encoder"
     config: AmortizedConfig
+    encoder: Encoder
+    head: torch.nn.Module
+    ends: torch.nn.Module
+    scale: Tensor
+    end_location: Tensor
+    end_scale: Tensor
 
     def __init__(self, config: AmortizedConfig) -> None:
         super().__init__(config)
@@ -232,7 +238,8 @@ class AmortizedExplainer(PreTrainedModel):
             from amortized.adapters import add_adapters
 
             add_adapters(explainer, 16 if lora is None else lora)
-        return explainer.attach(model).eval()
+        explainer.attach(model).eval()
+        return explainer
 
     @property
     def n_outputs(self) -> int:

@@ -129,7 +129,7 @@ def fit_explainer(
         loss,
         epochs=said["epochs"],
         batch_size=said["batch_size"],
-        validate=lambda module: squared_error(module, judge, known_ends=True).mean().item(),
+        validate=lambda _: squared_error(explainer, judge, known_ends=True).mean().item(),
         patience=said["patience"],
         optimizer=training.AdamW(lr=said["lr"], weight_decay=said["weight_decay"]),
         schedule=training.WarmupCosine() if said["schedule"] else None,

@@ -216,8 +216,11 @@ class Labels:
         return padded, mask
 
     def pooled_pair_variance(self) -> Tensor:
-        """Variance of one pair, `(k,)`, mean over the examples that tell; NaN where none does."""
-        weight = (self.pairs - 1).clamp(min=0).double() * self.counts * ~self.exact
+        """Variance of one pair, `(k,)`, mean over the examples that tell; NaN where none does.
+
+        Examples weigh by their players alone: more pairs went to those with a larger variance.
+        """
+        weight = self.counts.double() * ((self.pairs > 1) & ~self.exact)
         known = weight > 0
         if not bool(known.any()):
             return torch.full((self.n_outputs,), torch.nan)

@@ -57,8 +57,10 @@ class Batch:
 class Objective(Protocol):
     """A loss of predictions, the mean over a batch."""
 
-    online: bool
-    """Whether it asks the games of the batch and ignores stored labels."""
+    @property
+    def online(self) -> bool:
+        """Whether it asks the games of the batch and ignores stored labels."""
+        ...
 
     def __call__(
         self, said: Prediction, batch: Batch, scale: Tensor, generator: torch.Generator

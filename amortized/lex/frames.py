@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +32,8 @@ class LEXForTables:
         random_state: Seed of everything.
         progress: Show bars.
         checkpoint_dir: Folder from which a killed training goes on.
+        settings: Keywords of `LEX.for_tabular` that replace imputer and rate, such as
+            `presets.l2x(k=4)`.
 
     Source: Senetaire, Garreau, Frellsen and Mattei (2023).
     """
@@ -44,7 +47,9 @@ class LEXForTables:
         random_state: int | None = 0,
         progress: bool = False,
         checkpoint_dir: str | PathLike[str] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
+        self.settings = settings
         self.target_rate = target_rate
         self.task = task
         self.epochs = epochs
@@ -88,14 +93,14 @@ class LEXForTables:
             self.scale_ = (float(answers.mean()), spread if spread > 0 else 1.0)
             answers = (answers - self.scale_[0]) / self.scale_[1]
         n_classes = None if self.task == "regression" else len(set(answers.tolist()))
+        settings = self.settings or {"imputer": imputer, "target_rate": self.target_rate}
         self.lex_ = LEX.for_tabular(
             cells.shape[1],
             n_classes,
-            imputer=imputer,
-            target_rate=self.target_rate,
             groups=groups,
             players=self.players_,
             random_state=self.random_state,
+            **settings,
         ).fit(
             cells,
             answers,
@@ -109,6 +114,24 @@ class LEXForTables:
     def explain(self, X: Any) -> Explanation:  # noqa: ANN401 - a data frame
         """Inclusion probabilities of the columns, values `(b, n, 1)`, as `LEX.explain`."""
         return self._fitted().explain(self._cells(X))
+
+    def scores(self, X: Any, present: np.ndarray) -> np.ndarray:  # noqa: ANN401 - a data frame
+        """What the predictor says when only some columns are shown, imputations averaged.
+
+        Args:
+            X: Frame of `b` rows.
+            present: Shown columns, bool `(b, n)`.
+
+        Returns:
+            Log-probabilities `(b, c)`, or means `(b, 1)` in a regression.
+        """
+        lex = self._fitted()
+        rows, shown = lex.rows(self._cells(X)), torch.from_numpy(np.asarray(present, dtype=bool))
+        with torch.no_grad():
+            found = lex.log_probs(rows, shown[None, None], torch.Generator().manual_seed(0))[0, 0]
+        if self.task == "regression":
+            return found.mean(1).numpy() * self.scale_[1] + self.scale_[0]
+        return found.exp().mean(1).log().numpy()
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: ANN401 - a data frame
         """Labels or answers `(b,)`, from the mixture over selections."""

@@ -28,7 +28,7 @@ app.add_typer(truth_app, name="truth")
 Target = Annotated[str | None, typer.Option(help="Column to predict.")]
 Task = Annotated[str, typer.Option(help="auto, classification or regression.")]
 
-KINDS = ("tabular", "lex")
+KINDS = ("tabular", "lex", "images")
 """What `train` can train."""
 
 
@@ -36,20 +36,37 @@ KINDS = ("tabular", "lex")
 def train(
     data: Annotated[
         list[str],
-        typer.Argument(metavar="[KIND] DATA", help="tabular (default) or lex, then a CSV."),
+        typer.Argument(
+            metavar="[KIND] DATA",
+            help="tabular (default) or lex, then a CSV; images, then mnist, fashion, cifar10, "
+            "digits or a folder with a folder per class.",
+        ),
     ],
     target: Target = None,
     out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("model"),
     task: Task = "auto",
     test_share: Annotated[float, typer.Option(help="Share of rows held out and scored.")] = 0.2,
     rate: Annotated[float, typer.Option(help="lex: share of columns to select.")] = 0.2,
+    players: Annotated[
+        str, typer.Option(help="images: patches, cells or published (the paper's cells).")
+    ] = "",
+    epochs: Annotated[int | None, typer.Option(help="images: passes over the pictures.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a model that explains itself on a CSV; an interrupted training continues."""
+    """Train a model that explains itself on a CSV or pictures; when interrupted, it continues."""
     with friendly(debug, as_json):
         kind, path = _kind_and_data(data)
+        if kind == "images":
+            from bench.cli_images import train_images
+
+            found = train_images(
+                str(path), out, players=players, epochs=epochs, test_share=test_share, seed=seed,
+                progress=not as_json,
+            )  # fmt: skip
+            answer(*found, as_json)
+            return
         if target is None:
             raise ValueError(f"which column of {path} is to be predicted? Pass --target COLUMN.")
         from bench.frames import read_frame, split_table, take_target
@@ -106,7 +123,8 @@ def train(
 def explain(
     model: Annotated[Path, typer.Argument(help="Folder that train wrote.")],
     data: Annotated[
-        Path, typer.Argument(help="CSV with the model's columns; others are ignored.")
+        Path,
+        typer.Argument(help="CSV with the model's columns, others are ignored; or pictures."),
     ],
     html: Annotated[Path | None, typer.Option(help="Page with pictures to write.")] = None,
     out: Annotated[Path | None, typer.Option(help="Values to write, as safetensors.")] = None,
@@ -117,8 +135,13 @@ def explain(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Explain every row of a CSV exactly; print, keep the values, make a page with pictures."""
+    """Explain rows of a CSV, or pictures, exactly; print, keep the values, make a page."""
     with friendly(debug, as_json):
+        from bench.cli_images import explain_images, is_image_model
+
+        if is_image_model(model):
+            answer(*explain_images(model, data, html=html, out=out, command=_command()), as_json)
+            return
         from bench.demo import versions
         from bench.frames import pick_columns, read_frame
         from bench.provenance import provenance
@@ -136,7 +159,8 @@ def explain(
             explanation.save(out)
             written.append(str(out))
         if html is not None:
-            from bench.report import explanation_sections, write_page
+            from bench.pages import write_page
+            from bench.report import explanation_sections
 
             made = {"command": _command(), **provenance(), "versions": versions()}
             sections = explanation_sections(explanation, rows, telling_rows(fitted, rows))
@@ -177,6 +201,13 @@ def bench(
     problem: Annotated[
         str | None, typer.Option(help="A named problem in place of a CSV, such as adult/mlp.")
     ] = None,
+    target_model: Annotated[
+        str,
+        typer.Option(
+            help="A text classifier (folder or hub name) to explain on the texts that --problem "
+            "names: sst2, agnews, yelp, snli, mrpc, templates, or a file."
+        ),
+    ] = "",
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("out/bench"),
     task: Task = "auto",
     rows: Annotated[int, typer.Option(help="Rows whose explanations are judged.")] = 24,
@@ -203,7 +234,13 @@ def bench(
             from bench.judging import judge_problem
 
             board = judge_problem(
-                problem, out, rows=rows, seed=seed, command=_command(), guest=guest
+                problem,
+                out,
+                rows=rows,
+                seed=seed,
+                command=_command(),
+                guest=guest,
+                target_model=target_model,
             )
         else:
             from bench.demo import run_demo
@@ -219,7 +256,7 @@ def bench(
         if as_json:
             print(board.to_json(orient="records"))
         elif problem is not None:
-            from bench.report import leaderboard_table
+            from bench.report_tables import leaderboard_table
 
             console.print(leaderboard_table(board).rich())
             print(f"wrote {out / 'report.html'}")
@@ -234,18 +271,18 @@ def report(
 ) -> None:
     """Print the leaderboard of a run and write its page."""
     with friendly(debug, as_json):
-        from bench.report import (
-            accuracy_table,
-            leaderboard_table,
-            read_parquet,
-            write_report,
-        )
+        from bench.report import read_parquet, write_report
+        from bench.report_tables import accuracy_table, architecture_table, leaderboard_table
 
         page = write_report(folder, html)
         if as_json:
             print(json.dumps({"page": str(page)}))
             return
-        for name, drawn in (("accuracy", accuracy_table), ("leaderboard", leaderboard_table)):
+        for name, drawn in (
+            ("accuracy", accuracy_table),
+            ("architectures", architecture_table),
+            ("leaderboard", leaderboard_table),
+        ):
             table = read_parquet(folder / f"{name}.parquet")
             if table is not None:
                 _console().print(drawn(table).rich())

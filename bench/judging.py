@@ -21,6 +21,7 @@ def judge_problem(
     command: str = "",
     truth_budget: int = 20_000,
     guest: str = "",
+    target_model: str = "",
 ) -> "pd.DataFrame":
     """Every sampling estimator at every budget on a named problem.
 
@@ -32,6 +33,8 @@ def judge_problem(
         command: The command that repeats the run.
         truth_budget: Coalitions per row behind sampled truth.
         guest: One more contender, such as `my_model.py:explainer`.
+        target_model: A text classifier of the user's, a folder or a name on the hub; `name` is
+            then a set of texts such as `sst2`, or a file of texts.
 
     Returns:
         The leaderboard.
@@ -51,7 +54,13 @@ def judge_problem(
     from bench.report import write_parquet, write_report
 
     folder.mkdir(parents=True, exist_ok=True)
-    problem = named_problem(name, b=rows)
+    if target_model:
+        from bench.problems.text import target_problem
+        from bench.problems.text_data import load_texts
+
+        problem = target_problem(name, target_model, load_texts(name, "test").first(rows, seed))
+    else:
+        problem = named_problem(name, b=rows)
     truth = ground_truth(problem, budget=truth_budget, seed=seed, progress=True)
     chosen = {
         label: contender

@@ -21,6 +21,7 @@ from baselines.coalitions import stream
 from baselines.files import atomic_write
 from bench.cells import Grid
 from bench.problems.images import PICTURES, load_pictures
+from bench.provenance import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +97,18 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 """What is trained on what. "published" is `preset="chen2023-cnn"` with the authors' optimizer."""
 
 
+def recipe_of(name: str, model: str) -> Recipe:
+    """The recipe of a model on a data set.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if (name, model) not in RECIPES:
+        known = [other for data, other in RECIPES if data == name]
+        raise ValueError(f"{model!r} is not trained on {name!r}; there are {', '.join(known)}.")
+    return RECIPES[name, model]
+
+
 def finish_image_suite(
     folder: str | PathLike[str],
     *,
@@ -128,6 +141,48 @@ def finish_image_suite(
     plan = grid.plan(folder, (data, PICTURES), (models, MODELS), seeds)
     grid.run(plan, progress=progress)
     return grid.frame(plan), plan
+
+
+def write_image_suite(
+    folder: str | PathLike[str],
+    *,
+    data: Sequence[str] = ("digits",),
+    models: Sequence[str] = MODELS,
+    seeds: int = 1,
+) -> "tuple[pd.DataFrame, Path]":
+    """Finish the suite and write `cells.parquet` and `images.md`; arguments as above.
+
+    Returns:
+        The cells, and the Markdown page.
+    """
+    frame, plan = finish_image_suite(folder, data=data, models=models, seeds=seeds)
+    frame.to_parquet(plan.folder / "cells.parquet")
+    made = provenance()
+    command = (
+        f"harsanyi bench --suite images --tables {','.join(data)} --models {','.join(models)} "
+        f"--seeds {seeds}"
+    )
+    lines = ["# Images", "", f"Made by `{command}`, commit {made['commit']}, {made['date']}.", ""]
+    heads = ("data", "model", "players", "epochs", "CPU min", "accuracy", "half absent")
+    heads += ("explain / forward", "error, others present", "others absent", "order 1", "more")
+    lines += [
+        " | ".join(("", *heads, "")).strip(),
+        "|" + " --- |" * 2 + " ---: |" * (len(heads) - 2),
+    ]
+    lines += [_line(row) for row in frame.to_dict("records")]
+    page = plan.folder / "images.md"
+    atomic_write(page, ("\n".join(lines) + "\n").encode())
+    return frame, page
+
+
+def _line(row: dict[str, Any]) -> str:
+    cells = (
+        row["data"], row["model"], f"{row['n_players']:.0f}", f"{row['epochs']:.0f}",
+        f"{row['cpu_minutes']:.1f}", f"{100 * row['score']:.2f}", f"{100 * row['masked_score']:.2f}",
+        f"{row['explain_over_forward']:.2f}", f"{row['exact_others_present']:.0e}",
+        f"{row['exact_others_absent']:.0e}", f"{row['order_1']:.2f}", f"{row['order_more']:.2f}",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
 
 
 def judge_images(
@@ -167,7 +222,7 @@ def trained(
     from harsanyi.image_fitting import ImageSchedule
     from harsanyi.images import HarsanyiForImageClassification, image_config
 
-    recipe = RECIPES[name, model]
+    recipe = recipe_of(name, model)
     images, labels = load_pictures(name, "train")
     players = "patches" if model == "patches" else "cells"
     options = dict(recipe.options)

@@ -7,7 +7,7 @@ as often as needed:
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,72 +217,36 @@ def _exactness(model: Any, rows: Any, seed: int) -> float:  # noqa: ANN401
     return float((ours - truth).abs().max()) / max(1.0, scale)
 
 
-def finish_suite(
-    suite: str,
+def finish(
     folder: str | PathLike[str],
     *,
     tables: str = "",
     models: str = "",
-    seeds: int = 5,
+    seeds: int | None = None,
+    command: str = "",
 ) -> tuple["pd.DataFrame", Path]:
-    """Plan a suite, judge what is not judged yet, and write its tables.
+    """Plan the suite, judge what is not judged yet, and write its tables.
 
     Args:
-        suite: Its name, `"tabular"` or `"selection"` (whose tables are problems, whose models
-            are methods).
-        folder: Where cells, `cells.parquet` and `<suite>.md` lie.
+        folder: Where cells, `cells.parquet` and `tabular.md` lie.
         tables: Names separated by commas; all when empty.
         models: Names separated by commas; all when empty.
-        seeds: Splits per table.
+        seeds: Splits per table, 5 when None.
+        command: Not needed: the page tells it from the plan.
 
     Returns:
         The cells, and the Markdown page.
 
     Raises:
-        ValueError: If there is no such suite, table or model.
+        ValueError: If there is no such table or model.
     """
+    from bench.registry import listed
     from bench.suite_tables import write_suite
 
-    if suite == "selection":
-        return _finish_selection(folder, tables, models, seeds)
-    if suite != "tabular":
-        raise ValueError(f"suite={suite!r} is unknown; there are 'tabular' and 'selection'.")
     plan = plan_suite(
-        folder, tables=_listed(tables, TABLES), models=_listed(models, MODELS), seeds=seeds
+        folder, tables=listed(tables, TABLES), models=listed(models, MODELS), seeds=seeds or 5
     )
     run_suite(plan)
-    frame, page = suite_frame(plan), plan.folder / f"{suite}.md"
+    frame, page = suite_frame(plan), plan.folder / "tabular.md"
     write_suite(frame, page, plan=plan, made=provenance())
     return frame, page
-
-
-def _finish_selection(
-    folder: str | PathLike[str], problems: str, methods: str, seeds: int
-) -> tuple["pd.DataFrame", Path]:
-    from baselines.files import atomic_write
-    from bench.selection_suite import (
-        METHODS,
-        TABULAR,
-        plan_selection,
-        run_selection,
-        selection_frame,
-        selection_page,
-    )
-
-    plan = plan_selection(
-        folder,
-        problems=_listed(problems, TABULAR),
-        methods=_listed(methods, METHODS),
-        seeds=seeds,
-    )
-    run_selection(plan)
-    frame, page = selection_frame(plan), plan.folder / "selection.md"
-    frame.to_parquet(plan.folder / "cells.parquet")
-    command = "harsanyi bench --suite selection" + (f" --tables {problems}" if problems else "")
-    command += (f" --models {methods}" if methods else "") + f" --seeds {seeds}"
-    atomic_write(page, selection_page(frame, dict(provenance()), command).encode())
-    return frame, page
-
-
-def _listed(names: str, known: Iterable[str]) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()] or list(known)

@@ -83,7 +83,7 @@ def _is_pil(image: Any) -> bool:  # noqa: ANN401
 
 def _tensor(image: Any) -> Tensor:  # noqa: ANN401
     """Numbers as a floating tensor, bytes and bits scaled to [0, 1]."""
-    tensor = image if isinstance(image, Tensor) else torch.from_numpy(np.ascontiguousarray(image))
+    tensor = image if isinstance(image, Tensor) else torch.from_numpy(np.array(image))
     if tensor.dtype == torch.uint8:
         return tensor.float() / 255
     if tensor.dtype in (torch.float64, torch.float32):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from harsanyi.presets import Preset
 
 
-SPECTRUM_ROWS = 64
+SPECTRUM_ROWS = 16
 """Rows whose order spectrum comes along with an explanation, evenly spaced."""
 
 
@@ -151,7 +151,7 @@ class _HarsanyiEstimator(BaseEstimator):
         Returns:
             Values `(b, n, k)` in units of the outputs (logits for a classifier) and base values;
             diagnostics hold the additivity gap `(b, k)` and the order spectrum `(rows, n, k)` of up
-            to 64 rows, the share of each order in the absolute dividends of the parts.
+            to 16 rows, the share of each order in the absolute dividends of the parts.
         """
         x, mask = self._rows(X, present)
         explanation = self.net_.explain(x, mask)

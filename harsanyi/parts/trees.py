@@ -185,7 +185,7 @@ class TreePart(nn.Module):
         _, _, weights, players, lowest = self._levels()
         size = self.n_margins * self.n_players
         out = []
-        for rows in self._chunks(len(x), fork=4):
+        for rows in self._chunks(len(x), fork=16):
             b = len(x[rows])
             row, leaf, state = self._walk(x[rows], present[rows])
             value = _pick(self.values.flatten(), leaf).to(self._sum_dtype())
@@ -196,9 +196,11 @@ class TreePart(nn.Module):
             tree, leaf = leaf >> self.depth, leaf & (2**self.depth - 1) | 2**self.depth
             rest = (state | state >> self.depth) & (2**self.depth - 1)
             items = (start, tree * (2**self.depth - 1) - 1, leaf, state, value, rest)
-            for _ in range(self.depth):
-                # one member of every item at a time, the one met first
-                start, tree, leaf, state, value, rest = _where(rest > 0, items)
+            for turn in range(self.depth):
+                # one member of every item at a time, the one met first; at first all items, as
+                # those without members have no weight
+                items = items if turn == 0 else _where(rest > 0, items)
+                start, tree, leaf, state, value, rest = items
                 level = _pick(lowest, rest)
                 node = tree + (leaf >> (self.depth - level))
                 case = state + ((state >> self.depth + level & 1) << 2 * self.depth)
@@ -233,7 +235,7 @@ class TreePart(nn.Module):
                         spread[a, c, a + j - 1] = math.comb(c, j)
         spread = spread.flatten(0, 1)
         out = []
-        for rows in self._chunks(len(x), fork=4):
+        for rows in self._chunks(len(x), fork=16):
             b = len(x[rows])
             row, leaf, state = self._walk(x[rows], present[rows])
             value = _pick(self.values.flatten(), leaf).to(self._sum_dtype()).abs()
@@ -316,29 +318,31 @@ class TreePart(nn.Module):
         `depth + j` that it must be absent.
         """
         levels = self._levels()[0]
-        given = self._bits(torch.where(present, x, self.baseline))
-        base = self._bits(self.baseline[None])
-        bits = (given | base << 1).flatten()
+        given = self._bits(torch.where(present, x, self.baseline)).int()
+        base = self._bits(self.baseline[None]).int()
+        bits = (given << self.depth + 1 | base << self.depth + 2).flatten()
+        turns = fork_turns(self.depth).to(x.device)
+        met = 1 | 1 << self.depth
         b, trees = len(x), len(self.nodes)
-        row = torch.arange(b, dtype=torch.int32, device=x.device).repeat_interleave(trees)
+        start = torch.arange(b, dtype=torch.int32, device=x.device) * self.n_literals
+        start = start.repeat_interleave(trees)
         position = torch.arange(trees, dtype=torch.int32, device=x.device).repeat(b)
-        state = torch.zeros_like(row)
+        state = torch.zeros_like(start)
         for level in levels:
             node = _pick(level, position)
             first = node & (2**SHIFT - 1)
-            both = _pick(bits, row * self.n_literals + (node >> SHIFT))
-            x_left, b_left = both & 1, both >> 1
-            taken = (state >> first & 1).to(torch.uint8)
-            dropped = (state >> (first + self.depth) & 1).to(torch.uint8)
-            fork = (x_left ^ b_left) & ~(taken | dropped) & 1
-            left = x_left ^ ((x_left ^ b_left) & dropped)
-            child = 2 * position + 1
-            at = fork.bool().nonzero()[:, 0]
-            forked = _pick(state, at) | 1 << (_pick(first, at) + self.depth)
-            state = torch.cat([state | fork.int() << first, forked.int()])
-            position = torch.cat([child - left, _pick(child, at) - _pick(b_left, at)])
-            row = torch.cat([row, _pick(row, at)])
-        return row, position, state
+            both = _pick(bits, start + (node >> SHIFT))
+            turn = _pick(turns, (state >> first) & met | both)
+            position = torch.add(turn & 1, position, alpha=2)
+            at = (turn > 1).nonzero()[:, 0]
+            forked = 1 << _pick(first, at)
+            before = _pick(state, at)
+            state.index_copy_(0, at, before | forked)
+            # the twin goes where the baseline's cell goes, to the other side
+            state = torch.cat([state, before | forked << self.depth])
+            position = torch.cat([position, _pick(position, at) ^ 1])
+            start = torch.cat([start, _pick(start, at)])
+        return start // max(1, self.n_literals), position, state
 
     def _path(self, leaf: Tensor) -> tuple[Tensor, Tensor]:
         """Players `(t, d)` met on the way to leaves, and where a player was met before."""
@@ -396,6 +400,24 @@ class TreePart(nn.Module):
     def _read(self, margins: Tensor) -> Tensor:
         readout = self.readout.to(margins.dtype)
         return torch.einsum("...g,gk->...k", margins, readout).to(self.values.dtype)
+
+
+def fork_turns(depth: int) -> Tensor:
+    """Where a walk goes at a node, by what it knows.
+
+    Args:
+        depth: Levels of the tree.
+
+    Returns:
+        Int32 `(2**(depth + 3),)`, by bit 0 (the player is present), bit `depth` (it is absent), bit
+        `depth + 1` (its given cell goes left) and bit `depth + 2` (the baseline's does): bit 0 for
+        right, bit 1 for a fork, the given cell's way first.
+    """
+    index = torch.arange(2 ** (depth + 3), dtype=torch.int32)
+    taken, dropped, given, base = (index >> i & 1 for i in (0, depth, depth + 1, depth + 2))
+    fork = (given ^ base) & ~(taken | dropped) & 1
+    left = given ^ ((given ^ base) & dropped)
+    return 1 - left | fork << 1
 
 
 def box_weights(depth: int) -> Tensor:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 TILE = 2**20  # numbers held at once in one intermediate
 MASS_TILE = 2**17
-COUNTS = (4, 8, 12, 16, 24)  # of nodes; waves of one count are worked on together
-ELLIPSES = (1.5, 2.0, 3.0, 5.0, 9.0, 15.0, 30.0, 60.0)
+COUNTS = (4, 8, 10, 12, 16, 24)  # of nodes; waves of one count are worked on together
+ELLIPSES = (1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0, 30.0, 60.0)
 
 
 class WavePart(nn.Module):
@@ -215,8 +215,9 @@ def _along_diagonal(half: Tensor, nodes: int) -> Tensor:
 def enough_nodes(half: Tensor) -> list[int]:
     """Fewest nodes of each wave whose certified error is below the rounding of the type.
 
-    On a Bernstein ellipse of parameter rho around [0, 1] a factor is at most
-    |cos(a/2)| + |sin(a/2)| (rho + 1/rho) / 2.
+    On a Bernstein ellipse of parameter rho around [0, 1] a factor is at most c + s (rho + 1/rho) / 2
+    with c = |cos(a/2)| and s = |sin(a/2)|, and a product of n of them at most the n-th power of
+    their mean.
 
     Args:
         half: Half angles `(b, n, r)`.
@@ -227,20 +228,20 @@ def enough_nodes(half: Tensor) -> list[int]:
 
     Source: Trefethen (2013), theorem 19.3, for the interval of length 1.
     """
-    exact = 2 * math.ceil(exact_nodes(half.shape[1]) / 2)
+    n = half.shape[1]
+    exact = 2 * math.ceil(exact_nodes(n) / 2)
     if torch.compiler.is_exporting() or exact <= 4 or half.shape[0] == 0:
         return [exact] * half.shape[2]
-    # a larger |sin| means a larger bound up to a right angle, beyond which rounding decides
-    sine = half.detach().sin().abs().amax(0).double()  # (n, r)
-    cosine = half.detach().cos().abs().amax(0).double()
-    rho = torch.tensor(ELLIPSES, dtype=torch.float64, device=half.device)
-    logs = (cosine + sine * ((rho + 1 / rho) / 2)[:, None, None]).log()  # (e, n, r)
-    own = (2 * sine * (-logs).exp()).amax(1).log() + logs.sum(1)  # (e, r)
+    sine, cosine = half.detach().sin().abs(), half.detach().cos().abs()
+    largest, means = sine.amax(1).double().log(), (sine.mean(1).double(), cosine.mean(1).double())
     ladder = [*(count for count in COUNTS if count < exact), exact]
     counts = torch.tensor(ladder, dtype=torch.float64, device=half.device)
-    fall = 2 * (counts - 1) * rho.log()[:, None]  # (e, q)
-    tail = math.log(32 / 15) - (-(rho**-2)).log1p()
-    bound = ((own + tail[:, None])[..., None] - fall[:, None]).amin(0)  # (r, q)
+    bound = half.new_full((half.shape[2], len(ladder)), math.inf, dtype=torch.float64)
+    for rho in ELLIPSES:
+        reach = (rho + 1 / rho) / 2
+        height = (largest + n * (means[1] + reach * means[0]).log()).amax(0)  # (r,)
+        tail = math.log(64 / 15) - math.log1p(-(rho**-2)) - 2 * (counts - 1) * math.log(rho)
+        bound = torch.minimum(bound, height[:, None] + tail)
     # the last count is exact whatever the bound says
     enough = bound[:, :-1] <= math.log(torch.finfo(half.dtype).eps)
     return [ladder[i] for i in (~enough).sum(1).tolist()]

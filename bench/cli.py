@@ -196,7 +196,10 @@ def bench(
     target: Target = None,
     suite: Annotated[
         str | None,
-        typer.Option(help="A suite in place of a CSV: tabular or selection. Resumable."),
+        typer.Option(
+            help="smoke, tabular, architectures, selection, images...; resumable. With a CSV and "
+            "--target: architectures trains every one on it."
+        ),
     ] = None,
     problem: Annotated[
         str | None, typer.Option(help="A named problem in place of a CSV, such as adult/mlp.")
@@ -213,7 +216,9 @@ def bench(
     rows: Annotated[int, typer.Option(help="Rows whose explanations are judged.")] = 24,
     tables: Annotated[str, typer.Option(help="Tables of the suite, by commas; all else.")] = "",
     models: Annotated[str, typer.Option(help="Models of the suite, by commas; all else.")] = "",
-    seeds: Annotated[int, typer.Option(help="Splits per table of the suite.")] = 5,
+    seeds: Annotated[
+        int | None, typer.Option(help="Splits per table of the suite; else its own number.")
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -221,12 +226,19 @@ def bench(
     """Judge models and explanations: on a CSV, a suite, or sampling on a named problem."""
     with friendly(debug, as_json):
         guest = "" if data is None or problem is None else str(data)
-        if [data if problem is None else None, suite, problem].count(None) != 2:
+        alone = data if problem is None and suite is None else None
+        if [alone, suite, problem].count(None) != 2:
             raise ValueError("pass one of: a CSV with --target, --suite NAME, --problem NAME.")
         if suite is not None:
-            from bench.suites import finish_suite
+            from bench.registry import finish_suite
 
-            frame, page = finish_suite(suite, out, tables=tables, models=models, seeds=seeds)
+            if data is not None:
+                if target is None:
+                    raise ValueError(f"which column of {data} is to be predicted? Pass --target.")
+                tables = f"{data}:{target}"
+            frame, page = finish_suite(
+                suite, out, tables=tables, models=models, seeds=seeds, command=_command()
+            )
             print(frame.to_json(orient="records") if as_json else page.read_text())
             return
         console = _console(quiet=as_json)

@@ -103,7 +103,8 @@ def run_demo(
     """
     from rich.console import Console
 
-    from bench.report import accuracy_table, leaderboard_table, write_parquet, write_report
+    from bench.report import write_parquet, write_report
+    from bench.report_tables import accuracy_table, leaderboard_table
 
     console = console or Console()
     start = time.perf_counter()
@@ -130,7 +131,7 @@ def run_demo(
     rows = table.X.iloc[test].reset_index(drop=True)
     explanation, milliseconds = explain_rows(model, rows)
     explanation.save(folder / "explanations.safetensors")
-    write_parquet(folder / "rows.parquet", _storable(rows))
+    write_parquet(folder / "rows.parquet", storable(rows))
     gap = explanation.diagnostics.get("additivity_gap")
     closes = (
         "" if gap is None else f"; values sum to the output up to {float(gap.abs().max()):.1e}"
@@ -243,7 +244,7 @@ def _frame(records: list[dict[str, Any]]) -> "pd.DataFrame":
     return pd.DataFrame(records)
 
 
-def _storable(rows: "pd.DataFrame") -> "pd.DataFrame":
+def storable(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Rows that parquet can hold: columns of mixed kinds become words."""
     mixed = [column for column in rows.columns if rows[column].dtype.kind == "O"]
     return rows.astype(dict.fromkeys(mixed, "string")).rename(columns=str)

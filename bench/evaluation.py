@@ -185,7 +185,7 @@ def evaluate(
         scores["max_sensitivity"] = max_sensitivity(
             explainer, problem.x, draws=SENSITIVITY_DRAWS, seed=seed, words=words
         )[None]
-    if "flops" in more and not problem.is_whole:
+    if "flops" in more and not problem.is_whole and _runs_on_torch(explainer, problem):
         one = take(problem.x, slice(0, 1))
         measured["flops"] = count_flops(lambda: explainer.explain(one, **words()))
     if "nulls" in more and hasattr(explainer, "play"):
@@ -303,6 +303,12 @@ def _timed(
             "return a baselines.Explanation."
         )
     return answer, ledger, clock
+
+
+def _runs_on_torch(explainer: Any, problem: Problem) -> bool:  # noqa: ANN401
+    """Whether the model that answers is a network, so that its operations can be counted."""
+    sides = (explainer, problem.model)
+    return any(isinstance(getattr(side, "net_", side), torch.nn.Module) for side in sides)
 
 
 def _is_own(explainer: Any, problem: Problem, answer: Explanation, ledger: Ledger) -> bool:  # noqa: ANN401

@@ -175,6 +175,32 @@ def write_image_suite(
     return frame, page
 
 
+def finish(
+    folder: str | PathLike[str],
+    *,
+    tables: str = "",
+    models: str = "",
+    seeds: int | None = None,
+    command: str = "",
+) -> "tuple[pd.DataFrame, Path]":
+    """The suite as the registry calls it.
+
+    Args:
+        folder: Where cells and checkpoints lie.
+        tables: Data by commas; scikit-learn's digits when empty.
+        models: Models by commas; all when empty.
+        seeds: Trainings of each, 1 when None.
+        command: Not needed: the page tells it.
+
+    Returns:
+        The cells, and the Markdown page.
+    """
+    from bench.registry import listed
+
+    chosen = {"data": listed(tables, ("digits",)), "models": listed(models, MODELS)}
+    return write_image_suite(folder, **chosen, seeds=seeds or 1)
+
+
 def _line(row: dict[str, Any]) -> str:
     cells = (
         row["data"], row["model"], f"{row['n_players']:.0f}", f"{row['epochs']:.0f}",

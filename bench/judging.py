@@ -1,13 +1,18 @@
 """Judge the table of contenders on one named problem and leave a run's folder behind."""
 
-import json
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from baselines.shards import atomic_write
+import torch
+
+from bench.board_jobs import BoardJob, Cell, Judged
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from baselines.explanation import Explanation
+    from bench.problems.problem import Problem
 
 ESTIMATORS = ("permutation", "kernel-shap", "leverage-shap", "odd-gp")
 
@@ -22,12 +27,13 @@ def judge_problem(
     truth_budget: int = 20_000,
     guest: str = "",
     target_model: str = "",
+    progress: bool = True,
 ) -> "pd.DataFrame":
-    """Every sampling estimator at every budget on a named problem.
+    """Every sampling estimator at every budget on a named problem; a killed run goes on.
 
     Args:
         name: Such as `synthetic/airport` or `adult/mlp`.
-        folder: Where leaderboard, explanations and page are written.
+        folder: Where cells, leaderboard, explanations and page are written.
         rows: Rows to judge on.
         seed: Seed of truth and contenders.
         command: The command that repeats the run.
@@ -35,58 +41,107 @@ def judge_problem(
         guest: One more contender, such as `my_model.py:explainer`.
         target_model: A text classifier of the user's, a folder or a name on the hub; `name` is
             then a set of texts such as `sst2`, or a file of texts.
+        progress: Show bars.
 
     Returns:
         The leaderboard.
 
     Raises:
-        ValueError: If there is no such problem.
+        ValueError: If there is no such problem, or the folder holds another run.
     """
-    from tqdm import tqdm
+    from bench import contender_table
+    from bench.finishing import write_run
+    from bench.report import read_parquet
 
-    from bench import contender_table, evaluate, ground_truth, leaderboard
+    chosen = [label for label in contender_table() if label.split("@")[0] in ESTIMATORS]
+    words: dict[str, Any] = {"rows": rows, "seed": seed, "truth_budget": truth_budget}
+    problem, truth = _problem_and_truth(name, target_model=target_model, **words)
+
+    def judge(cell: Cell) -> Judged:
+        return judge_contender(*cell, **words, command=command, target_model=target_model)
+
+    cells = [(name, label) for label in [*chosen, *filter(None, [guest])]]
+    config = {"problem": problem.content_hash, "seed": seed, "truth_budget": truth_budget}
+    job = BoardJob("problem", cells, judge, {**config, "guest": _content(guest)})
+    plan = job.plan(folder)
+    job.run(plan, progress=progress)
+    truth.save(folder / "explanations.safetensors")
+    write_run(
+        folder,
+        [one.evaluation for _, one in job.judged(plan)],
+        title=f"{name}: explainers compared",
+        lead="Sampling estimators at several budgets, judged against ground truth.",
+        command=command,
+    )
+    board = read_parquet(folder / "leaderboard.parquet")
+    assert board is not None  # written above
+    return board
+
+
+def judge_contender(
+    name: str,
+    contender: str,
+    *,
+    rows: int,
+    seed: int = 0,
+    truth_budget: int,
+    command: str = "",
+    target_model: str = "",
+) -> Judged:
+    """One contender on one named problem.
+
+    Args:
+        name: Of the problem.
+        contender: Of the table of contenders, or `FILE.py:NAME`.
+        rows: Rows to judge on.
+        seed: Seed of truth and contender.
+        truth_budget: Coalitions per row behind sampled truth.
+        command: The command that repeats the run.
+        target_model: As for `judge_problem`.
+    """
+    from bench import evaluate
     from bench.contenders import contender_from
     from bench.curves import removal_games
-    from bench.demo import versions
+    from bench.evaluation import MORE
     from bench.metrics import NotComparable
-    from bench.problems.catalogue import named_problem
-    from bench.provenance import provenance
-    from bench.report import write_parquet, write_report
 
-    folder.mkdir(parents=True, exist_ok=True)
+    problem, truth = _problem_and_truth(name, rows, seed, truth_budget, target_model)
+    found = contender_from(contender)
+    numbers = isinstance(problem.x, torch.Tensor) and problem.task != "game"
+    words: dict[str, Any] = {
+        "name": contender,
+        "seed": seed,
+        "games": removal_games(problem),
+        "facts": {"command": command},
+        "more": [kind for kind in MORE if kind != "sensitivity" or numbers],
+    }
+    try:
+        return Judged(evaluate(found, problem, truth, **words))
+    except NotComparable:  # a guest of another estimand: judged by what needs no truth
+        return Judged(evaluate(found, problem, None, **words))
+
+
+@functools.lru_cache(maxsize=1)
+def _problem_and_truth(
+    name: str, rows: int, seed: int, truth_budget: int, target_model: str = ""
+) -> "tuple[Problem, Explanation]":
+    from bench import ground_truth
+    from bench.problems.catalogue import named_problem
+
     if target_model:
         from bench.problems.text import target_problem
         from bench.problems.text_data import load_texts
 
-        problem = target_problem(name, target_model, load_texts(name, "test").first(rows, seed))
+        texts = load_texts(name, "test").first(rows, seed)
+        problem = target_problem(name, target_model, texts)
     else:
         problem = named_problem(name, b=rows)
-    truth = ground_truth(problem, budget=truth_budget, seed=seed, progress=True)
-    chosen = {
-        label: contender
-        for label, contender in contender_table().items()
-        if label.split("@")[0] in ESTIMATORS
-    }
-    if guest:
-        chosen[guest] = contender_from(guest)
-    games = removal_games(problem)
-    words = {"seed": seed, "games": games, "facts": {"command": command}}
-    found = []
-    for label, contender in tqdm(chosen.items(), desc="contenders"):
-        try:
-            found.append(evaluate(contender, problem, truth, name=label, **words))
-        except NotComparable:  # a guest of another estimand: judged by what needs no truth
-            if label != guest:
-                raise
-            found.append(evaluate(contender, problem, None, name=label, **words))
-    board = leaderboard(found)
-    write_parquet(folder / "leaderboard.parquet", board)
-    truth.save(folder / "explanations.safetensors")
-    note = {
-        "title": f"{name}: explainers compared",
-        "lead": "Sampling estimators at several budgets, judged against ground truth.",
-        "made": {"command": command, **provenance(), "versions": versions()},
-    }
-    atomic_write(folder / "run.json", json.dumps(note, indent=1).encode())
-    write_report(folder)
-    return board
+    return problem, ground_truth(problem, budget=truth_budget, seed=seed, progress=True)
+
+
+def _content(guest: str) -> str:
+    """What a guest's file holds, so that an edited guest is judged anew in another folder."""
+    from baselines.fingerprints import content_hash
+
+    path = Path(guest.rpartition(":")[0])
+    return content_hash(path.read_bytes()) if path.is_file() else guest

@@ -118,6 +118,59 @@ def pareto(board: "pd.DataFrame") -> "Axes":
     return ax
 
 
+def price_plot(frame: "pd.DataFrame") -> "Axes":
+    """What each architecture costs in accuracy, with its interval; zero is the boosted trees.
+
+    Args:
+        frame: From `bench.architecture_suite.summary`; several tables are averaged.
+
+    Returns:
+        The Axes, one line per architecture, the cheapest on top.
+
+    Raises:
+        ValueError: If no architecture has a price.
+    """
+    numbers = ["price", "price_lo", "price_hi", "score", "nrmse"]
+    means = frame.groupby("method", sort=False)[numbers].mean()
+    means = means[means["price"].notna()].sort_values("price", ascending=False)
+    if means.empty:
+        raise ValueError("no architecture of this frame has a price; judge the reference too.")
+    ax = new_axes(6.4, 1.2 + 0.34 * len(means))
+    ax.axvline(0, color=FAINT, linewidth=1)
+    for place, (name, row) in enumerate(means.iterrows()):
+        low, high = np.nan_to_num([row["price_lo"], row["price_hi"]], nan=row["price"])
+        colour = RAISES if low > 0 else LOWERS
+        ax.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
+        ax.plot(row["price"], place, "o", color=colour, markersize=7)
+        exact = row["nrmse"] <= ROUNDING
+        error = "exact" if exact else f"error {row['nrmse']:.2g}"
+        words = f"{row['score']:.3f}" + (f", {error}" if np.isfinite(row["nrmse"]) else "")
+        ax.annotate(
+            words,
+            xy=(1.01, place),
+            xycoords=("axes fraction", "data"),
+            fontsize=8.5,
+            color=INK,
+            va="center",
+        )
+        ax.annotate(
+            clean(str(name), 24),
+            xy=(-0.01, place),
+            xycoords=("axes fraction", "data"),
+            fontsize=9,
+            color=INK,
+            va="center",
+            ha="right",
+            parse_math=False,
+        )
+    ax.set_yticks([])
+    ax.set_ylim(-0.6, len(means) - 0.4)
+    ax.grid(axis="x", color=GRID, linewidth=0.6)
+    title(ax, "Price of interpretability (right: score, and how right it explains)")
+    ax.set_xlabel("score of boosted trees less the architecture's; left of zero is better")
+    return ax
+
+
 def _plain_log_ticks(ax: "Axes") -> None:
     """Decades written as 0.01 and 1,000; between them at most 2 and 5."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator

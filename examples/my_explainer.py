@@ -63,7 +63,7 @@ def main(name: str = "synthetic/airport", rows: int = 8) -> Any:  # noqa: ANN401
         The leaderboard.
     """
     from bench.problems.catalogue import named_problem
-    from bench.report import leaderboard_table
+    from bench.report_tables import leaderboard_table
 
     problem = named_problem(name, b=rows)
     truth = ground_truth(problem)

@@ -18,19 +18,11 @@ from baselines import TableGame, exact_shapley
 from baselines.canvas import PAPER
 from baselines.explanation import Explanation
 from bench import evaluate, leaderboard, sampled
+from bench.pages import Cell, Section, Table, write_page
 from bench.pictures import DARK, family_of, in_words, pareto, picture
 from bench.problems.problem import Problem
-from bench.report import (
-    Cell,
-    Section,
-    Table,
-    accuracy_table,
-    leaderboard_table,
-    read_parquet,
-    write_page,
-    write_parquet,
-    write_report,
-)
+from bench.report import read_parquet, write_parquet, write_report
+from bench.report_tables import accuracy_table, leaderboard_table
 
 EVIL = '<script>document.title="owned"</script>'
 

@@ -12,9 +12,10 @@ from bench import suites
 from bench.problems.models import MODELS as BOXES
 from bench.problems.models import coded, fit_box, reference
 from bench.problems.tabular import Table, load, split
+from bench.registry import finish_suite
 from bench.suite_models import MODELS, fit_suited
 from bench.suite_tables import describe, mean_ranks, paired, verdict, write_suite
-from bench.suites import MEASURES, finish_suite, judge, plan_suite, run_suite, suite_frame
+from bench.suites import MEASURES, judge, plan_suite, run_suite, suite_frame
 
 TIMED = ("fit_seconds", "predict_seconds", "explain_seconds")
 MADE = {"commit": "abc", "date": "today", "hardware": "a machine"}

@@ -1,7 +1,8 @@
 """The catalogue: problems by name, ours and those that installed packages add.
 
 `synthetic/...` and `exact/...` games have known truth; `<table>/<model>` is a small black box on a table, absent
-players at the baseline; `<table>/<model>/marginal` averages them over 64 training rows instead.
+players at the baseline; `<table>/<model>/marginal` averages them over 64 training rows instead;
+`text/templates` and `sst2/bert2` are games of texts (see bench/problems/text.py).
 """
 
 import dataclasses
@@ -17,7 +18,8 @@ from bench.problems import synthetic
 from bench.problems.exact_nets import exact_net
 from bench.problems.models import MODELS, coded, fit_box, reference
 from bench.problems.problem import Problem
-from bench.problems.tabular import TABLES, load, split
+from bench.problems.tabular import TABLES, Table, load, split
+from bench.problems.text import is_text_problem, text_problem, text_problem_names
 
 ENTRY_POINTS = "harsanyi.problems"
 IMPUTERS = ("baseline", "marginal")
@@ -35,7 +37,7 @@ SYNTHETIC: dict[str, Callable[..., Problem]] = {
 
 def problem_names() -> list[str]:
     """Every name that `named_problem` takes."""
-    return [*SYNTHETIC, *_tabular_names(), *_guests()]
+    return [*SYNTHETIC, *text_problem_names(), *_tabular_names(), *_guests()]
 
 
 def named_problem(name: str, *, b: int = 32) -> Problem:
@@ -62,33 +64,64 @@ def named_problem(name: str, *, b: int = 32) -> Problem:
     if plain in SYNTHETIC and (not ending or ending.isdigit()):
         made = SYNTHETIC[plain](b=b, seed=seed)
         return dataclasses.replace(made, name=name, content_hash="")
+    if is_text_problem(plain) and (not ending or ending.isdigit()):
+        made = text_problem(plain, b=b, seed=seed)
+        return dataclasses.replace(made, name=name, content_hash="") if ending else made
     words = plain.split("/") if not ending or ending.isdigit() else []
     words += ["boosted", "baseline"][len(words) - 1 :] if words else []
     if len(words) == 3 and words[0] in TABLES and words[1] in MODELS and words[2] in IMPUTERS:
         return _tabular(words[0], words[1], words[2], b, seed)
     raise ValueError(
-        f"problem {name!r} is unknown; choose from {', '.join(SYNTHETIC)}, or TABLE/MODEL or "
+        f"problem {name!r} is unknown; choose from {', '.join(SYNTHETIC)}, "
+        f"{', '.join(text_problem_names())}, or TABLE/MODEL or "
         f"TABLE/MODEL/marginal with a table of {', '.join(TABLES)} and a model of {MODELS}."
     )
 
 
 def _tabular(table_name: str, kind: str, absence: str, b: int, seed: int) -> Problem:
-    from baselines.game import MaskedGame, from_callable
-    from baselines.imputers import BaselineImputer, MarginalImputer
-
     table = load(table_name)
     parts = split(table, seed)
     box = fit_box(kind, table, parts.train, seed=seed)
+    chosen = np.sort(np.random.default_rng(seed).permutation(parts.test)[:b])
+    name = f"{table_name}/{kind}/{absence}" + (f"@{seed}" if seed else "")
+    return box_problem(name, box, table, parts.train, chosen, absence=absence, seed=seed)
+
+
+def box_problem(
+    name: str,
+    box: Any,  # noqa: ANN401 - a fitted pipeline
+    table: Table,
+    train: np.ndarray,
+    rows: np.ndarray,
+    *,
+    absence: str = "baseline",
+    seed: int = 0,
+) -> Problem:
+    """The problem of explaining a fitted box on rows of a table.
+
+    Args:
+        name: Of the problem.
+        box: From `fit_box`.
+        table: The data set.
+        train: Positions that baseline and background are taken from.
+        rows: Positions of the explicands.
+        absence: `"baseline"`, or `"marginal"` over `BACKGROUND` training rows.
+        seed: Which background rows, and what the model's name says.
+
+    Returns:
+        A Problem on coded rows, of log-odds or values.
+    """
+    from baselines.game import MaskedGame, from_callable
+    from baselines.imputers import BaselineImputer, MarginalImputer
+
     classify = table.task == "classification"
     model: Any = from_callable(box, output="logit" if classify else "proba")
-    name = f"{table_name}/{kind}/{absence}" + (f"@{seed}" if seed else "")
-    model.description = f"{table_name} {kind} (seed {seed})"
-    rng = np.random.default_rng(seed)
+    model.description = f"{name.rpartition('/')[0]} (seed {seed})"
+    rng = np.random.default_rng((seed, 1))
     x = torch.from_numpy(coded(table))
-    chosen = np.sort(rng.permutation(parts.test)[:b])
-    background = x[np.sort(rng.permutation(parts.train)[:BACKGROUND])]
+    background = x[np.sort(rng.permutation(train)[:BACKGROUND])]
     imputer = (
-        BaselineImputer(reference(table, parts.train))
+        BaselineImputer(reference(table, train))
         if absence == "baseline"
         else MarginalImputer(background)
     )
@@ -99,8 +132,8 @@ def _tabular(table_name: str, kind: str, absence: str, b: int, seed: int) -> Pro
 
     return Problem(
         name=name,
-        x=x[chosen],
-        y=table.y[chosen],
+        x=x[rows],
+        y=table.y[rows],
         game_factory=game,
         imputer=imputer,
         players=players,

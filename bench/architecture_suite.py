@@ -1,0 +1,462 @@
+"""The architectures on the same folds: accuracy, what interpretability costs, error, leaks, time.
+
+One cell is one table, fold and architecture, and one shard of a resumable job.
+
+    harsanyi bench --suite architectures --tables adult,yeast --seeds 3 --out FOLDER
+    harsanyi bench DATA.csv --target y --suite architectures --out FOLDER
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.architectures import ARCHITECTURES, REFERENCE, Effort, Fold, Trained, shown_players
+from bench.board_jobs import BoardJob, Cell, Judged
+from bench.curves import removal_games
+from bench.evaluation import MORE, Evaluation, as_explainer, evaluate, nulls_as_facts
+from bench.intervals import Interval, mean_interval
+from bench.problems.tabular import Table, load, split
+from bench.rivals import MASK_DRAWS
+from bench.truth import ground_truth
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from baselines.explanation import Explanation
+
+TABLES = ("breast-cancer", "yeast", "diabetes", "wine-quality", "ionosphere")
+"""Tables of the suite by default, small enough that every architecture trains in a minute or so."""
+
+ABOUT = (
+    "Price: score of the boosted trees less the architecture's, on the same test rows, with a "
+    "paired 95 % interval. Error: root of squared error over squared true values, against truth of "
+    "the model's own game (`own`) or of the boosted trees (`box`). Leak: AUC that a probe gains "
+    "from seeing which players are shown. Judged: accuracy of an independent reader of a quarter "
+    "of the players, or of the method's own selection."
+)
+
+Loader = Callable[[str], Table]
+
+NULL_ROWS = 8
+"""Rows whose explanations are compared with those of a model of shuffled labels."""
+
+
+def architecture_job(
+    tables: Sequence[str] = TABLES,
+    architectures: Sequence[str] = tuple(ARCHITECTURES),
+    seeds: int = 1,
+    *,
+    effort: Effort | None = None,
+    loader: Loader = load,
+    command: str = "",
+    kind: str = "architectures",
+) -> BoardJob:
+    """The cells of the suite and how each is judged.
+
+    Args:
+        tables: Names that `loader` takes.
+        architectures: Keys of `ARCHITECTURES`; the reference is always among them.
+        seeds: Folds per table.
+        effort: How much to spend on each; the default is meant for figures.
+        loader: Name to table.
+        command: What repeats the run.
+        kind: Name of the job.
+
+    Raises:
+        ValueError: If there is no such architecture.
+    """
+    unknown = [name for name in architectures if name not in ARCHITECTURES]
+    if unknown:
+        raise ValueError(f"architectures {unknown} are not among {', '.join(ARCHITECTURES)}.")
+    effort = effort or Effort()
+    names = list(dict.fromkeys((REFERENCE, *architectures)))
+    cells = [
+        (table, f"{seed}", name) for table in tables for seed in range(seeds) for name in names
+    ]
+
+    @functools.lru_cache(maxsize=1)
+    def fold(table_name: str, seed: int) -> Fold:
+        table = loader(table_name)
+        parts = split(table, seed)
+        learn = np.sort(np.concatenate([parts.train, parts.validation]))
+        return Fold(table, learn, parts.test, seed, effort)
+
+    def judge(cell: Cell) -> Judged:
+        table, seed, name = cell
+        return judge_architecture(fold(table, int(seed)), name, command)
+
+    config = {"effort": dataclasses.asdict(effort), "hashes": [_hash(loader(t)) for t in tables]}
+    return BoardJob(kind, cells, judge, config)
+
+
+def judge_architecture(fold: Fold, name: str, command: str = "") -> Judged:
+    """Train one architecture on a fold and judge model and explanations.
+
+    Args:
+        fold: Rows to learn from and to be tested on.
+        name: A key of `ARCHITECTURES`.
+        command: What repeats the run.
+
+    Returns:
+        An evaluation whose facts hold the model's scores, and the loss of each test row.
+    """
+    effort, task = fold.effort, fold.table.task
+    trained = ARCHITECTURES[name](fold)
+    loss = losses(task, fold.table.y[fold.test], trained.predict(fold.test, None))
+    rng = np.random.default_rng((fold.seed, 7))
+    order = rng.permutation(fold.test)
+    judged, leaked = order[: effort.judged], order[: effort.leaked]
+    problem = trained.problem(judged)
+    truth = None
+    if trained.has_truth:
+        truth = ground_truth(problem, budget=effort.truth_budget, seed=fold.seed)
+    explainer = trained.contender(problem)
+    facts: dict[str, Any] = {
+        "method_class": trained.method_class,
+        "model_score": 1 - float(loss.mean()),
+        "masked_score": _masked_score(fold, trained, rng),
+        "train_seconds": trained.seconds,
+        "command": command,
+    }
+    if task == "classification":
+        facts |= _leaks(fold, trained, leaked)
+    found = evaluate(
+        explainer,
+        problem,
+        truth,
+        name=name,
+        repeats=2,
+        seed=fold.seed,
+        games=removal_games(problem),
+        more=MORE,
+        facts=facts,
+    )
+    if effort.nulls:
+        nulls = _nulls(fold, name, trained, found)
+        found = dataclasses.replace(found, facts={**found.facts, **nulls})
+    rows = fold.table.X.iloc[judged].reset_index(drop=True)
+    return Judged(found, {"loss": loss, "row": np.asarray(fold.test, dtype=np.float64)}, rows)
+
+
+def losses(task: str, truth: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """What each test row costs: 1 - mean is accuracy, or R2.
+
+    Args:
+        task: `"classification"` or `"regression"`.
+        truth: `(b,)`.
+        answers: `(b,)`.
+    """
+    if task == "classification":
+        return (truth != answers).astype(np.float64)
+    return np.square(truth - answers) / np.square(truth - truth.mean()).mean()
+
+
+def with_prices(judged: Sequence[tuple[Cell, Judged]]) -> list[Evaluation]:
+    """Evaluations with the price of interpretability of each: what accuracy it costs.
+
+    Args:
+        judged: Cells `(table, seed, architecture)` and what judging them gave.
+
+    Returns:
+        Evaluations whose facts hold `reference_score` and `price`, `price_lo`, `price_hi`: loss
+        less the reference's on the same test rows, with a paired bootstrap interval.
+    """
+    references = {cell[:2]: one for cell, one in judged if cell[2] == REFERENCE}
+    found = []
+    for cell, one in judged:
+        facts = dict(one.evaluation.facts)
+        if cell[:2] in references:
+            theirs = references[cell[:2]].answers["loss"]
+            gap = price_interval([one.answers["loss"] - theirs])
+            facts |= {"reference_score": 1 - float(theirs.mean()), "price": gap.value}
+            facts |= {"price_lo": gap.low, "price_hi": gap.high}
+        found.append(dataclasses.replace(one.evaluation, facts=facts))
+    return found
+
+
+def price_interval(gaps: Sequence[np.ndarray]) -> Interval:
+    """Mean of paired losses over folds with its interval.
+
+    Args:
+        gaps: Of each fold the differences of its test rows; folds weigh alike.
+
+    Returns:
+        Over test rows for one fold, over folds for two or more, which is wider and honest about
+        the training's own chance; beyond 7 folds by bootstrap, below by Student's t.
+    """
+    from scipy import stats
+
+    if len(gaps) == 1:
+        return mean_interval(gaps[0][None])
+    means = np.array([gap.mean() for gap in gaps])
+    if len(means) > 7:
+        return mean_interval(means[None])
+    reach = stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
+    return Interval(float(means.mean()), float(means.mean() - reach), float(means.mean() + reach))
+
+
+def summary(judged: Sequence[tuple[Cell, Judged]]) -> "pd.DataFrame":
+    """One row for each table and architecture, over its folds.
+
+    Args:
+        judged: Cells and what judging them gave.
+
+    Returns:
+        Columns `table`, `method`, `metric`, `explains`, `seeds`, `score`, `masked_score`, `price`,
+        `price_lo`, `price_hi`, `nrmse`, `spearman`, `leak_excess` with its ends, `evalx_score`,
+        `train_seconds`, `seconds`, `model_rows`, `nulls_passed`, `nulls_run`.
+    """
+    import pandas as pd
+
+    from bench.standings import leaderboard
+
+    losses_of = {cell: one.answers["loss"] for cell, one in judged}
+    boards: dict[tuple[str, str], list[Any]] = {}
+    for cell, one in judged:
+        row = leaderboard([one.evaluation]).iloc[0]
+        boards.setdefault((cell[0], cell[2]), []).append((cell, row))
+    found = []
+    for (table, method), members in boards.items():
+        rows = pd.DataFrame([row for _, row in members])
+        pairs = [(cell, (cell[0], cell[1], REFERENCE)) for cell, _ in members]
+        gaps = [losses_of[one] - losses_of[two] for one, two in pairs if two in losses_of]
+        price = price_interval(gaps) if gaps else Interval(np.nan, np.nan, np.nan)
+        means: Mapping[str, Any] = rows[list(_MEANS)].mean(numeric_only=True).to_dict()
+        found.append(
+            {
+                "table": table,
+                "method": method,
+                "metric": "accuracy" if rows["task"].iloc[0] == "classification" else "R2",
+                "explains": rows["explains"].iloc[0],
+                "method_class": rows["method_class"].iloc[0],
+                "seeds": len(rows),
+                "score": means["model_score"],
+                "price": price.value,
+                "price_lo": price.low,
+                "price_hi": price.high,
+                **means,
+            }
+        )
+    return pd.DataFrame(found)
+
+
+_MEANS = (
+    *("model_score", "masked_score", "nrmse", "spearman", "efficiency_gap", "seed_sensitivity"),
+    *("max_sensitivity", "leak_excess", "leak_excess_lo", "leak_excess_hi", "evalx_score"),
+    *("train_seconds", "seconds", "model_rows", "evals", "flops", "peak_memory"),
+    *("nulls_passed", "nulls_run"),
+)
+
+
+def summary_page(frame: "pd.DataFrame", made: Mapping[str, Any], command: str) -> str:
+    """The summary as Markdown.
+
+    Args:
+        frame: From `summary`.
+        made: Commit, hardware, date.
+        command: What made it.
+    """
+    lines = [
+        "# Architectures on the same folds",
+        "",
+        f"`{command}`, commit {made.get('commit')}, {made.get('hardware')}, {made.get('date')}.",
+        "",
+        ABOUT,
+    ]
+    columns = {
+        "method": "architecture",
+        "explains": "explains",
+        "score": "score",
+        "masked_score": "half masked",
+        "price": "price",
+        "nrmse": "error",
+        "leak_excess": "leak",
+        "evalx_score": "judged",
+        "train_seconds": "train s",
+        "seconds": "ms per row",
+        "model_rows": "model rows",
+    }
+    for table in frame["table"].unique():
+        part: Any = frame[frame["table"] == table]
+        metric, seeds = part["metric"].iloc[0], int(part["seeds"].max())
+        folds = f"{seeds} fold{'s' if seeds > 1 else ''}"
+        lines += ["", f"## {table} ({metric}, {folds})", ""]
+        lines.append("| " + " | ".join(columns.values()) + " |")
+        lines.append("| --- | --- |" + " ---: |" * (len(columns) - 2))
+        for row in part.to_dict("records"):
+            cells = [_cell(name, row) for name in columns]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(name: str, row: Mapping[str, Any]) -> str:
+    value = row[name]
+    if isinstance(value, str):
+        return value
+    if not np.isfinite(value):
+        return "-"
+    if name in ("price", "leak_excess"):
+        low, high = row[f"{name}_lo"], row[f"{name}_hi"]
+        return f"{value:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(low) else f"{value:.3f}"
+    if name == "seconds":
+        return f"{1000 * value:.3g}"
+    return f"{value:.3f}" if name.endswith("score") or name == "score" else f"{value:.3g}"
+
+
+def _masked_score(fold: Fold, trained: Trained, rng: np.random.Generator) -> float:
+    """Score with a random half of the columns absent, by the same masks for every architecture."""
+    rows = fold.test[:1000]
+    n = fold.table.X.shape[1]
+    scores = []
+    for _ in range(MASK_DRAWS):
+        present = np.random.default_rng((fold.seed, 8)).random((len(rows), n)).argsort(1) < n // 2
+        answers = trained.predict(rows, present)
+        scores.append(1 - losses(fold.table.task, fold.table.y[rows], answers).mean())
+    return float(np.mean(scores))
+
+
+def _leaks(fold: Fold, trained: Trained, rows: np.ndarray) -> dict[str, float]:
+    """Whether the shown players spell the label, and how well an independent judge reads them."""
+    from bench.leakage import leak_excess
+
+    explanation = as_explainer(trained.contender, trained.problem(rows)).explain(
+        trained.problem(rows).x
+    )
+    n_shown = max(1, round(0.25 * fold.table.X.shape[1]))
+    masks = shown_players(trained, explanation, n_shown)
+    x, y = fold.judged_rows(rows), fold.labels(rows)
+    excess = leak_excess(masks, fold.judge.log_probs(x, masks), y, seed=fold.seed)
+    return {
+        "leak_excess": excess.value,
+        "leak_excess_lo": excess.low,
+        "leak_excess_hi": excess.high,
+        "evalx_score": fold.judge.accuracy(x, y, masks),
+    }
+
+
+def _nulls(fold: Fold, name: str, trained: Trained, found: Evaluation) -> dict[str, float]:
+    """The null tests that train the architecture again."""
+    from bench.null_tests import LIMITS, Refit, model_nulls
+
+    def fit(X: Any, y: np.ndarray) -> Any:  # noqa: ANN401 - a frame; an explainer
+        table = dataclasses.replace(fold.table, X=X, y=y, n_train=None)
+        again = dataclasses.replace(fold, table=table)
+        return _ByPosition(ARCHITECTURES[name](again))
+
+    explained = fold.table.X.iloc[fold.test[:NULL_ROWS]]
+    refit = Refit(fit, fold.table.X, fold.table.y, explained, fold.seed)
+    known = {
+        key.removeprefix("null_"): value
+        for key, value in found.facts.items()
+        if key.removeprefix("null_") in LIMITS
+    }
+    return nulls_as_facts(known | model_nulls(refit, _ByPosition(trained).explain(explained)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _ByPosition:
+    """A trained architecture that explains rows of its fold's table, told by their index."""
+
+    trained: Trained
+
+    def explain(self, rows: Any) -> "Explanation":  # noqa: ANN401 - rows of the table's frame
+        problem = self.trained.problem(np.asarray(rows.index))
+        return self.trained.contender(problem).explain(problem.x)
+
+
+def finish_job(
+    job: BoardJob,
+    folder: str | PathLike[str],
+    *,
+    title: str,
+    lead: str,
+    command: str,
+    progress: bool = True,
+    more: Sequence[Evaluation] = (),
+    shown: "Mapping[str, Explanation] | None" = None,
+) -> tuple["pd.DataFrame", Path]:
+    """Judge what is not judged yet, and write everything down; a run that was killed goes on.
+
+    Args:
+        job: Cells of architectures, from `architecture_job`.
+        folder: Where cells, tables and page lie.
+        title: Of the page.
+        lead: One sentence under it.
+        command: What repeats the run.
+        progress: Show a bar of cells.
+        more: Further evaluations for the leaderboard.
+        shown: Kind -> more explanations to draw on the page.
+
+    Returns:
+        The summary, and the Markdown page.
+    """
+    from bench.finishing import pick_example, write_run
+
+    plan = job.plan(folder)
+    job.run(plan, progress=progress)
+    judged = list(job.judged(plan))
+    frame = summary(judged)
+    write_run(
+        plan.folder,
+        [*with_prices(judged), *more],
+        title=title,
+        lead=lead,
+        command=command,
+        tables={"architectures": frame},
+        example=pick_example(judged),
+        page=summary_page,
+        shown=shown,
+    )
+    return frame, plan.folder / "architectures.md"
+
+
+def finish(
+    folder: str | PathLike[str],
+    *,
+    tables: str = "",
+    models: str = "",
+    seeds: int | None = None,
+    command: str = "",
+) -> tuple["pd.DataFrame", Path]:
+    """The suite on tables of the data folder, or on a user's file.
+
+    Args:
+        folder: Where cells, tables and page lie.
+        tables: Names by commas, `FILE.csv:TARGET` for a file of the user's; `TABLES` when empty.
+        models: Architectures by commas; all when empty.
+        seeds: Folds per table, 1 when None.
+        command: What repeats the run.
+
+    Returns:
+        The summary, and the Markdown page.
+    """
+    from bench.problems.sources import table_by_name
+    from bench.registry import listed
+
+    names = listed(tables, TABLES)
+    job = architecture_job(
+        names,
+        listed(models, ARCHITECTURES),
+        seeds or 1,
+        loader=table_by_name,
+        command=command,
+    )
+    return finish_job(
+        job,
+        folder,
+        title=f"Architectures on {', '.join(names)}",
+        lead="Every architecture trains on the same rows and explains the same test rows.",
+        command=command,
+    )
+
+
+def _hash(table: Table) -> str:
+    from baselines.fingerprints import content_hash
+
+    columns = [[str(name), table.X[name].to_numpy()] for name in table.X.columns]
+    return content_hash(columns, table.y)[:16]

@@ -125,7 +125,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         tokenizer: PreTrainedTokenizerFast | None = None,
         encoder: Encoder | str | None = None,
         problem_type: str | None = None,
-        epochs: int = 6,
+        epochs: int = 5,
         batch_size: int = 64,
         lr: float = 2e-3,
         weight_decay: float = 0.1,

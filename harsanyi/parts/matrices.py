@@ -87,10 +87,12 @@ class MatrixPart(nn.Module):
         state = repeat(self._order(self.start), "h s -> (h b) 1 s", b=b)
         gate = there[..., None, None].to(x.dtype)
         met = []
-        for i in range(x.shape[1]):
+        # unbind, since a slice per player would fill the whole tensor with zeros on the way back
+        for step, drive, here in zip(
+            steps.unbind(1), drives[:, :, None].unbind(1), gate.unbind(1), strict=True
+        ):
             met.append(state)
-            move = torch.baddbmm(drives[:, i, None], state, steps[:, i])
-            state = torch.addcmul(state, gate[:, i], move)
+            state = torch.addcmul(state, here, torch.baddbmm(drive, state, step))
         ends = repeat(self._order(self.ends), "h s k -> (h b) s k", b=b)
         value = (state @ ends)[:, 0]
         if met:

@@ -24,6 +24,7 @@ from harsanyi.parts.waves import WavePart, draw_waves
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 WAVES = 32  # per bag, fewer for many players: an explanation's cost is waves times players
 STEPS = 900  # about how many gradient steps waves take
+MORE_STEPS = 2500  # the same where there are rows enough that longer training does not overfit
 DECAY = 10.0  # waves decay so much faster than other weights: fast ones fit noise
 
 
@@ -278,7 +279,8 @@ def grow_waves(
     )
     batch = schedule.batch_size // 2 if len(table) < SMALL else 2 * schedule.batch_size
     batch = min(max(1, batch), max(16, len(table) // 8))
-    epochs = schedule.epochs or min(60, max(12, STEPS * batch // len(table)))
+    steps = STEPS if len(table) < SMALL else MORE_STEPS
+    epochs = schedule.epochs or min(60, max(12, steps * batch // len(table)))
     fit(
         bags,
         data,

@@ -98,7 +98,7 @@ class HarsanyiImageNet(HarsanyiNet):
 
         Args:
             x: Raw images `(b, c, h, w)`.
-            present: Bool `(b, n)`.
+            present: Bool `(b, n)` or `(n,)`.
 
         Raises:
             ValueError: If players are not patches of pixels.
@@ -109,8 +109,8 @@ class HarsanyiImageNet(HarsanyiNet):
                 "players of this model are cells, which share pixels; pass present=."
             )
         colour = rearrange(self.baseline.to(x.dtype), "c -> c 1 1")
-        there = rearrange(encoder.pixels(present), "b h w -> b 1 h w")
-        return torch.where(there, x, colour)
+        pixels = encoder.pixels(present.expand(len(x), self.n_players))
+        return torch.where(rearrange(pixels, "b h w -> b 1 h w"), x, colour)
 
     def coalition_values(
         self, x: Tensor, coalitions: Tensor, present: Tensor | None = None

@@ -30,6 +30,12 @@ class CallableGame:
     Raises:
         TypeError: If something is not callable.
         ValueError: If there is no function, no player, or `takes` is unknown.
+
+    Example:
+        >>> from baselines import CallableGame, exact_shapley
+        >>> game = CallableGame(lambda members: float(len(members) >= 2), 3, takes="set")
+        >>> exact_shapley(game).values[0, :, 0]  # a vote of three
+        tensor([0.3333, 0.3333, 0.3333], dtype=torch.float64)
     """
 
     def __init__(
@@ -127,6 +133,13 @@ def from_shapiq(games: Any) -> CallableGame:  # noqa: ANN401 - a guest's class
     Raises:
         TypeError: If something has no `n_players` or cannot be called.
         ValueError: If the guests differ in players.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, as_shapiq, exact_shapley, from_shapiq
+        >>> game = from_shapiq(as_shapiq(TableGame(torch.arange(8.0)[None, :, None])))
+        >>> exact_shapley(game).values[0, :, 0]
+        tensor([1.0000, 2.0000, 4.0000], dtype=torch.float64)
     """
     listed: list[Any] = [games] if callable(games) else list(games)
     for game in listed:
@@ -158,6 +171,13 @@ def as_shapiq(game: Game, row: int = 0, output: int = 0) -> Any:  # noqa: ANN401
 
     Raises:
         ImportError: If shapiq is not installed.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, as_shapiq
+        >>> guest = as_shapiq(TableGame(torch.arange(8.0)[None, :, None]))
+        >>> guest.n_players
+        3
     """
     try:
         from shapiq import Game as Guest
@@ -192,6 +212,12 @@ def from_shap(guest: Any, *, method: str = "shap", game: str = "") -> Explanatio
     Raises:
         TypeError: If it has no numeric values.
         ValueError: If values or base values have another shape.
+
+    Example:
+        >>> import numpy as np, shap
+        >>> from baselines import from_shap
+        >>> from_shap(shap.Explanation(np.ones((4, 3)), base_values=np.zeros(4))).values.shape
+        torch.Size([4, 3, 1])
     """
     values = np.asarray(getattr(guest, "values", None))
     if values.dtype.kind not in "fiu":

@@ -59,6 +59,13 @@ def regression_adjusted(
         ValueError: If the budget is below 2 or the proxy unknown.
 
     Source: Witter, Liu and Musco (2025), alg. 1, with least squares in place of Monte Carlo.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, regression_adjusted
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> regression_adjusted(game, budget=8).values[0, :, 0]  # 8 pays for all 2^3: exact
+        tensor([2.3333, 3.3333, 4.3333])
     """
     if proxy not in ("auto", "linear", "trees"):
         raise ValueError(f"proxy={proxy!r}; pass 'auto', 'linear' or 'trees'.")

@@ -81,6 +81,14 @@ class DeepLift(_CaptumExplainer):
         TypeError: If the model is no nn.Module.
 
     Source: Shrikumar, Greenside and Kundaje (2017), sec. 3, through captum.
+
+    Example:
+        >>> import torch
+        >>> from baselines import DeepLift
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> DeepLift(model).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     method = "DeepLIFT"
@@ -145,6 +153,14 @@ class LRP(_CaptumExplainer):
         TypeError: If the model is no nn.Module.
 
     Source: Bach et al. (2015), through captum.
+
+    Example:
+        >>> import torch
+        >>> from baselines import LRP
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> LRP(model).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     method = "LRP"
@@ -173,6 +189,14 @@ class GuidedBackprop(_CaptumExplainer):
         TypeError: If the model is no nn.Module.
 
     Source: Springenberg et al. (2015), sec. 3.4, through captum.
+
+    Example:
+        >>> import torch
+        >>> from baselines import GuidedBackprop
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> GuidedBackprop(model).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     method = "guided backpropagation"

@@ -35,6 +35,13 @@ def bounded_order_shapley(game: Game, *, chunk_size: int | None = None) -> Expla
         ValueError: If the game is ragged.
 
     Source: order 2, Fumagalli et al. (2026), PolySHAP; interpolation in the size, Owen (1972).
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, bounded_order_shapley
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> bounded_order_shapley(game).values[0, :, 0]
+        tensor([2.3333, 3.3333, 4.3333])
     """
     n = game.n_players
     if active_players(game) is not None:
@@ -71,6 +78,13 @@ def bounded_order_interactions(game: Game, *, chunk_size: int | None = None) -> 
 
     Source: as `bounded_order_shapley`; a pair's mean second difference is linear in the size of
         the coalition for interactions of up to three players.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, bounded_order_interactions
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> bounded_order_interactions(game)[(0, 1)]
+        tensor([[1.5000]])
     """
     n = game.n_players
     if n < 3 or active_players(game) is not None:

@@ -53,6 +53,15 @@ def shapley(
         TypeError: If a budget is no whole number.
         ValueError: If both a budget and a stopping rule are given, or neither, or one is out of
             range.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, shapley
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> shapley(game, budget=8).values[0, :, 0]
+        tensor([2.3333, 3.3333, 4.3333])
+        >>> shapley(game, budget=8).exact
+        True
     """
     stopping = tolerance is not None or certify_top_k is not None
     if (budget is None) != stopping:

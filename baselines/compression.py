@@ -86,6 +86,14 @@ def compress(
 
     Source: Baniecki et al. (2025), Compress Then Explain; herding, Chen et al. (2010); Compress++,
         Shetty et al. (2022).
+
+    Example:
+        >>> import torch
+        >>> from baselines import compress
+        >>> X = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+        >>> background = X[compress(X, 16)]
+        >>> background.shape
+        torch.Size([16, 3])
     """
     points = standardised(X).clamp(-_REACH, _REACH)
     if not 1 <= size <= len(points):
@@ -176,6 +184,13 @@ def mmd(
         ValueError: If X or Y is empty or not finite, or their features differ.
 
     Source: Gretton et al. (2012), eq. 2.
+
+    Example:
+        >>> import torch
+        >>> from baselines import compress, mmd
+        >>> X = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+        >>> mmd(X, X[compress(X, 16)]) < mmd(X, X[:16])
+        True
     """
     background = as_rows(X, "X")
     rows = as_rows(Y, "Y").to(background.device)

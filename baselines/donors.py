@@ -32,6 +32,14 @@ class DonorImputer(StoredImputer):
 
     Raises:
         ValueError: If `rows` is empty or not finite, or `n_draws` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from baselines import DonorImputer
+        >>> rows = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> DonorImputer.fit(rows)(x, present).shape
+        torch.Size([1, 1, 16, 2])
     """
 
     description = "random donor imputer"
@@ -130,6 +138,14 @@ class KMeansDonorImputer(DonorImputer):
 
     Raises:
         ValueError: If labels do not fit the rows or leave a cluster empty.
+
+    Example:
+        >>> import torch
+        >>> from baselines import KMeansDonorImputer
+        >>> rows = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> KMeansDonorImputer.fit(rows, n_clusters=4)(x, present).shape
+        torch.Size([1, 1, 16, 2])
     """
 
     description = "k-means donor imputer"
@@ -212,6 +228,14 @@ class NeighborImputer(DonorImputer):
 
     Raises:
         ValueError: If there are fewer rows than neighbours.
+
+    Example:
+        >>> import torch
+        >>> from baselines import NeighborImputer
+        >>> rows = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> NeighborImputer.fit(rows)(x, present).shape
+        torch.Size([1, 1, 16, 2])
     """
 
     description = "nearest neighbour imputer"
@@ -276,6 +300,14 @@ class EmpiricalImputer(DonorImputer):
         ValueError: If the bandwidth is not positive.
 
     Source: Aas, Jullum and Løland (2021), sec. 3.3.3, with a diagonal scale.
+
+    Example:
+        >>> import torch
+        >>> from baselines import EmpiricalImputer
+        >>> rows = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> EmpiricalImputer.fit(rows)(x, present).shape
+        torch.Size([1, 1, 16, 2])
     """
 
     description = "empirical conditional imputer"
@@ -331,6 +363,14 @@ class MixtureDonorImputer(DonorImputer):
 
     Raises:
         ValueError: If the mixture is none, or does not fit the rows.
+
+    Example:
+        >>> import torch
+        >>> from baselines import MixtureDonorImputer
+        >>> rows = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> MixtureDonorImputer.fit(rows, n_components=2)(x, present).shape
+        torch.Size([1, 1, 16, 2])
     """
 
     description = "mixture donor imputer"

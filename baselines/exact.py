@@ -28,6 +28,13 @@ def exact_shapley(game: Game, *, chunk_size: int | None = None) -> Explanation:
         ValueError: If the game has more than 20 players, or `chunk_size` is not positive.
 
     Source: Shapley (1953), eq. 13.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, exact_shapley
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> exact_shapley(game).values[0, :, 0]
+        tensor([2.3333, 3.3333, 4.3333])
     """
     n = game.n_players
     if n > MAX_PLAYERS:

@@ -58,6 +58,13 @@ class Explanation:
         TypeError: If `values` is not a floating-point tensor.
         ValueError: If a shape disagrees with `values`, the estimand is unknown, or a value of a
             real player is not finite.
+
+    Example:
+        >>> import torch
+        >>> from baselines import Explanation
+        >>> e = Explanation(torch.tensor([[[1.0], [2.0]]]), players=("age", "income"))
+        >>> e.values.shape  # one explicand, two players, one output
+        torch.Size([1, 2, 1])
     """
 
     values: Tensor
@@ -397,7 +404,14 @@ def _plain(names: Names | Sequence[Names]) -> list[Any]:
 
 @runtime_checkable
 class Explainer(Protocol):
-    """Anything that explains: a model of its own predictions, or an estimator bound to a model."""
+    """Anything that explains: a model of its own predictions, or an estimator bound to a model.
+
+    Example:
+        >>> import torch
+        >>> from baselines import Explainer, Saliency
+        >>> isinstance(Saliency(torch.nn.Linear(2, 1)), Explainer)
+        True
+    """
 
     def explain(self, x: Any) -> Explanation:  # noqa: ANN401 - rows, texts or images
         """Explain each row of `x`.

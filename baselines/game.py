@@ -28,6 +28,12 @@ class Game(Protocol):
 
     Beside the members below a game may carry `players` and `outputs` (names), `player_mask`
     (bool `(b, n)`, false for padding) and `description` (the value function in words).
+
+    Example:
+        >>> import torch
+        >>> from baselines import Game, TableGame
+        >>> isinstance(TableGame(torch.zeros(1, 4, 1)), Game)
+        True
     """
 
     @property
@@ -74,6 +80,14 @@ class TableGame:
 
     Raises:
         ValueError: If the second axis is no power of two, or a value is not finite.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame
+        >>> game = TableGame(torch.tensor([[[0.0], [1.0], [2.0], [5.0]]]))  # nobody, 0, 1, both
+        >>> game(torch.tensor([[[True, False], [True, True]]]))
+        tensor([[[1.],
+                 [5.]]])
     """
 
     def __init__(
@@ -146,6 +160,14 @@ class MaskedGame:
             model returns something else than `(rows,)` or `(rows, k)` of finite numbers.
 
     Source: removal-based explanation, Covert, Lundberg and Lee (2021), sec. 3-4.
+
+    Example:
+        >>> import torch
+        >>> from baselines import BaselineImputer, MaskedGame, exact_shapley
+        >>> x = torch.tensor([[2.0, 3.0]])
+        >>> game = MaskedGame(lambda rows: rows.prod(1), x, BaselineImputer(1.0))
+        >>> exact_shapley(game).values[0, :, 0]
+        tensor([2., 3.])
     """
 
     def __init__(
@@ -265,6 +287,14 @@ class PresenceGame:
     Raises:
         TypeError: If `x` is not a tensor.
         ValueError: If `x` has no rows or no players, or the model returns another shape.
+
+    Example:
+        >>> import torch
+        >>> from baselines import PresenceGame, exact_shapley
+        >>> def model(x, present):
+        ...     return (x * present).sum(1, keepdim=True)
+        >>> exact_shapley(PresenceGame(model, torch.tensor([[2.0, 3.0]]))).values[0, :, 0]
+        tensor([2., 3.])
     """
 
     def __init__(
@@ -357,6 +387,15 @@ def from_callable(f: Any, output: str = "proba", *, columns: Sequence[str] | Non
     Raises:
         TypeError: If `f` can neither be called nor predict.
         ValueError: If `output` is neither `"proba"` nor `"logit"`.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from baselines import from_callable
+        >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> model = from_callable(LogisticRegression().fit(X, [0, 0, 1, 1]), output="logit")
+        >>> model(torch.tensor([[1.5]], dtype=torch.float64)).shape
+        torch.Size([1, 1])
     """
     if output not in ("proba", "logit"):
         raise ValueError(f"output={output!r}; pass 'proba' or 'logit'.")

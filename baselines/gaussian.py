@@ -33,6 +33,13 @@ class NoiseImputer(StoredImputer):
 
     Raises:
         ValueError: If a scale is negative or `n_draws` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from baselines import NoiseImputer
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> NoiseImputer(0.0, 1.0, n_draws=3)(x, present).shape
+        torch.Size([1, 1, 3, 2])
     """
 
     description = "noise imputer"
@@ -76,6 +83,14 @@ class GaussianMixtureImputer(StoredImputer):
     Raises:
         ValueError: If shapes disagree, a covariance is not positive semi-definite, or a number is
             not finite.
+
+    Example:
+        >>> import torch
+        >>> from baselines import GaussianMixtureImputer
+        >>> rows = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> GaussianMixtureImputer.fit(rows, n_components=2)(x, present).shape
+        torch.Size([1, 1, 16, 2])
     """
 
     description = "Gaussian mixture imputer"
@@ -346,6 +361,14 @@ class GaussianImputer(GaussianMixtureImputer):
             is not finite.
 
     Source: Aas, Jullum and Løland (2021), sec. 3.3.
+
+    Example:
+        >>> import torch
+        >>> from baselines import GaussianImputer
+        >>> rows = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> GaussianImputer.fit(rows)(x, present).shape  # 16 draws of the second given the first
+        torch.Size([1, 1, 16, 2])
     """
 
     description = "Gaussian conditional imputer"

@@ -48,6 +48,13 @@ class Prior:
     Args:
         orders: Relative variances of the orders 3, 5 and 7.
         noise: Relative variance of everything above, as white noise.
+
+    Example:
+        >>> import torch
+        >>> from baselines import Prior, TableGame, odd_gp
+        >>> game = TableGame(torch.arange(8.0)[None, :, None])
+        >>> odd_gp(game, 6, prior=Prior()).values.sum().round()  # the same prior for every batch
+        tensor(7.)
     """
 
     orders: tuple[float, float, float] = (0.1, 0.03, 0.01)
@@ -99,6 +106,13 @@ def odd_gp(
 
     Source: nearest relatives ShaplEIG (2026) and OddSHAP (2026); fixed-prior exactness by
         regression adjustment, Witter et al. (2025).
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, odd_gp
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> odd_gp(game, budget=8).values[0, :, 0]  # 8 pays for all 2^3: exact
+        tensor([2.3333, 3.3333, 4.3333])
     """
     return estimate(
         game,

@@ -229,6 +229,14 @@ class Saliency(GradientExplainer):
         options: Keyword arguments of `GradientExplainer`.
 
     Source: Simonyan, Vedaldi and Zisserman (2014), sec. 3.
+
+    Example:
+        >>> import torch
+        >>> from baselines import Saliency
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> Saliency(model).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     method = "saliency"
@@ -263,6 +271,14 @@ class GradientXInput(Saliency):
         options: Keyword arguments of `GradientExplainer`.
 
     Source: Shrikumar, Greenside and Kundaje (2017), sec. 2.2.
+
+    Example:
+        >>> import torch
+        >>> from baselines import GradientXInput
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> GradientXInput(model).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     method = "gradient x input"
@@ -289,6 +305,14 @@ class SmoothGrad(GradientExplainer):
         ValueError: If `n_draws` or `noise` is not positive.
 
     Source: Smilkov et al. (2017), sec. 3.
+
+    Example:
+        >>> import torch
+        >>> from baselines import SmoothGrad
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> SmoothGrad(model).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     method = "SmoothGrad"
@@ -345,6 +369,14 @@ class IntegratedGradients(GradientExplainer):
         ValueError: If `n_steps` is not positive.
 
     Source: Sundararajan, Taly and Yan (2017), eq. 1.
+
+    Example:
+        >>> import torch
+        >>> from baselines import IntegratedGradients
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> IntegratedGradients(model).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     method = "integrated gradients"
@@ -482,6 +514,14 @@ class ExpectedGradients(GradientExplainer):
             positive.
 
     Source: Erion et al. (2021), eq. 4.
+
+    Example:
+        >>> import torch
+        >>> from baselines import ExpectedGradients
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> ExpectedGradients(model, torch.zeros(5, 3)).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     method = "expected gradients"

@@ -46,6 +46,13 @@ def owen(
             game is ragged.
 
     Source: Owen (1977); sampling, Saavedra-Nieves et al. (2018).
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, owen
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> owen(game, {"pair": [0, 1], "alone": [2]}, budget=8).values[0, :, 0]
+        tensor([2.2500, 3.2500, 4.5000])
     """
     budget = check_budget(budget)
     if active_players(game) is not None:

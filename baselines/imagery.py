@@ -13,7 +13,16 @@ from baselines.imputers import StoredImputer, feature_mask
 
 
 class MeanColorImputer(StoredImputer):
-    """Absent pixels take the mean of each channel of their own image."""
+    """Absent pixels take the mean of each channel of their own image.
+
+    Example:
+        >>> import torch
+        >>> from baselines import MeanColorImputer
+        >>> image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> present = (torch.arange(192) < 96)[None, None]  # of features, c * h * w
+        >>> MeanColorImputer()(image, present).shape
+        torch.Size([1, 1, 1, 3, 8, 8])
+    """
 
     description = "mean colour imputer"
     n_draws = 1
@@ -45,6 +54,14 @@ class BlurImputer(StoredImputer):
         ValueError: If sigma is not positive.
 
     Source: Fong and Vedaldi (2017), sec. 4.1.
+
+    Example:
+        >>> import torch
+        >>> from baselines import BlurImputer
+        >>> image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> present = (torch.arange(192) < 96)[None, None]  # of features, c * h * w
+        >>> BlurImputer(sigma=2.0)(image, present).shape
+        torch.Size([1, 1, 1, 3, 8, 8])
     """
 
     description = "blur imputer"
@@ -79,6 +96,14 @@ class InpaintImputer(StoredImputer):
 
     Raises:
         ValueError: If the background is no image or sigma not positive.
+
+    Example:
+        >>> import torch
+        >>> from baselines import InpaintImputer
+        >>> image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> present = (torch.arange(192) < 96)[None, None]  # of features, c * h * w
+        >>> InpaintImputer(torch.zeros(3, 8, 8))(image, present).shape
+        torch.Size([1, 1, 1, 3, 8, 8])
     """
 
     description = "inpainting imputer"
@@ -129,6 +154,14 @@ def patches(size: Sequence[int], grid: Sequence[int] | int) -> Tensor:
 
     Raises:
         ValueError: If the size is no image's, or the grid has more cells than pixels on a side.
+
+    Example:
+        >>> from baselines import patches
+        >>> patches((4, 4), 2)  # who owns each pixel
+        tensor([[0, 0, 1, 1],
+                [0, 0, 1, 1],
+                [2, 2, 3, 3],
+                [2, 2, 3, 3]])
     """
     size = tuple(int(side) for side in size)
     rows, columns = (grid, grid) if isinstance(grid, int) else tuple(grid)
@@ -163,6 +196,14 @@ def superpixels(
         ValueError: If the image has no three axes, is not finite, or has too few pixels.
 
     Source: Achanta et al. (2012), SLIC, with every pixel free to join any region.
+
+    Example:
+        >>> import torch
+        >>> from baselines import superpixels
+        >>> image = torch.zeros(3, 8, 8)
+        >>> image[:, :, 4:] = 1.0
+        >>> superpixels(image, 2).shape  # who owns each pixel
+        torch.Size([3, 8, 8])
     """
     if image.ndim != 3 or not bool(torch.isfinite(image).all()):
         raise ValueError(

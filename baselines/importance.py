@@ -43,6 +43,16 @@ class SageGame:
         ValueError: If targets or weights do not fit X, or the loss is unknown.
 
     Source: Covert, Lundberg and Lee (2020), eq. 3.
+
+    Example:
+        >>> import torch
+        >>> from baselines import MarginalImputer, SageGame, exact_shapley
+        >>> X = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> def model(rows):
+        ...     return (2 * rows[:, :1] + rows[:, 1:2]).sigmoid()
+        >>> game = SageGame(model, X, (X[:, 0] > 0).long(), MarginalImputer(X[:16]))
+        >>> int(exact_shapley(game).values[0, :, 0].argmax())
+        0
     """
 
     def __init__(
@@ -152,6 +162,17 @@ def sage(
         ValueError: If targets or weights do not fit X, or the loss is unknown.
 
     Source: Covert, Lundberg and Lee (2020).
+
+    Example:
+        >>> import torch
+        >>> from baselines import MarginalImputer, sage
+        >>> X = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> def model(rows):
+        ...     return (2 * rows[:, :1] + rows[:, 1:2]).sigmoid()
+        >>> y = (X[:, 0] > 0).long()
+        >>> importance = sage(model, X, y, MarginalImputer(X[:16]), budget=8).values[0, :, 0]
+        >>> int(importance.argmax())
+        0
     """
     if estimator is None:
         from baselines.choose import shapley as estimator
@@ -198,6 +219,16 @@ class FeatureEffect:
         mass: Share of the rows' weight nearest to each place of the grid, shaped as `values`
             without `k`.
         n_evals: Model rows used.
+
+    Example:
+        >>> import torch
+        >>> from baselines import partial_dependence
+        >>> X = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> def model(rows):
+        ...     return (2 * rows[:, :1] + rows[:, 1:2]).sigmoid()
+        >>> effect = partial_dependence(model, X, 0, grid=5)
+        >>> effect.kind, effect.features
+        ('partial dependence', (0,))
     """
 
     kind: str
@@ -247,6 +278,15 @@ def partial_dependence(
         ValueError: If X is empty or not finite, a feature does not exist, or a grid is empty.
 
     Source: Friedman (2001), sec. 8.2.
+
+    Example:
+        >>> import torch
+        >>> from baselines import partial_dependence
+        >>> X = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> def model(rows):
+        ...     return (2 * rows[:, :1] + rows[:, 1:2]).sigmoid()
+        >>> partial_dependence(model, X, 0, grid=5).values.shape
+        torch.Size([5, 1])
     """
     listed = _checked_features(X, features, at_most=2)
     w = scaled(torch.ones(len(X)) if weights is None else weights, len(X)).to(X.device)
@@ -307,6 +347,16 @@ def accumulated_local_effects(
             there is no bin.
 
     Source: Apley and Zhu (2020), eq. 15-16.
+
+    Example:
+        >>> import torch
+        >>> from baselines import accumulated_local_effects
+        >>> X = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> def model(rows):
+        ...     return (2 * rows[:, :1] + rows[:, 1:2]).sigmoid()
+        >>> effect = accumulated_local_effects(model, X, 0, n_bins=4)
+        >>> bool((effect.values.diff(dim=0) > 0).all())  # rises with the first feature
+        True
     """
     (place,) = _checked_features(X, feature, at_most=1)
     if n_bins < 1:

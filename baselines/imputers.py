@@ -28,6 +28,11 @@ class Imputer(Protocol):
 
     An imputer may also carry `n_draws` (its number of imputations `r`, 1 if absent), by which a
     game keeps inside its memory budget, and `weights` `(r,)`, which sum to 1.
+
+    Example:
+        >>> from baselines import BaselineImputer, Imputer
+        >>> isinstance(BaselineImputer(0.0), Imputer)
+        True
     """
 
     def __call__(
@@ -51,6 +56,17 @@ class StoredImputer(nn.Module):
 
     Its constructor's arguments are its whole state: each is an attribute of the same name, a
     tensor or something JSON can hold.
+
+    Example:
+        >>> import torch
+        >>> from baselines import StoredImputer
+        >>> import tempfile
+        >>> from baselines import BaselineImputer
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     BaselineImputer(torch.tensor([1.0, 2.0])).save_pretrained(folder)
+        ...     again = StoredImputer.from_pretrained(folder)
+        >>> type(again).__name__
+        'BaselineImputer'
     """
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
@@ -149,6 +165,13 @@ class BaselineImputer(StoredImputer):
 
     Raises:
         ValueError: On a call whose `x` has other features than the baseline.
+
+    Example:
+        >>> import torch
+        >>> from baselines import BaselineImputer
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> BaselineImputer(0.0)(x, present)  # (b, m, r, n)
+        tensor([[[[1., 0.]]]])
     """
 
     description = "baseline imputer"
@@ -183,6 +206,14 @@ class MarginalImputer(StoredImputer):
         ValueError: If the background is empty or the weights do not fit it.
 
     Source: interventional value function, Janzing, Minorics and Bloebaum (2020).
+
+    Example:
+        >>> import torch
+        >>> from baselines import MarginalImputer
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> MarginalImputer(torch.tensor([[7.0, 7.0], [9.0, 9.0]]))(x, present)
+        tensor([[[[1., 7.],
+                  [1., 9.]]]])
     """
 
     description = "marginal imputer"
@@ -225,6 +256,13 @@ class MaskTokenImputer(StoredImputer):
     Args:
         mask_token_id: Id of the mask token.
         special_ids: Ids that stay whatever a coalition says, such as padding and separators.
+
+    Example:
+        >>> import torch
+        >>> from baselines import MaskTokenImputer
+        >>> ids, present = torch.tensor([[101, 7, 8, 102]]), torch.tensor([[[True, False, True, True]]])
+        >>> MaskTokenImputer(103)(ids, present)
+        tensor([[[[101, 103,   8, 102]]]])
     """
 
     description = "mask token imputer"
@@ -262,6 +300,14 @@ class CallableImputer(nn.Module):
         n_draws: Imputations `r`.
         weights: `(r,)`, non-negative, scaled here to sum to 1; None weighs draws alike.
         description: What it does, in words.
+
+    Example:
+        >>> import torch
+        >>> from baselines import CallableImputer
+        >>> x, present = torch.tensor([[1.0, 2.0]]), torch.tensor([[[True, False]]])
+        >>> fill = CallableImputer(lambda x, present, generator: torch.full_like(x, -1.0))
+        >>> fill(x, present)
+        tensor([[[[ 1., -1.]]]])
     """
 
     def __init__(

@@ -44,6 +44,14 @@ class Interactions:
         TypeError: If `subsets` is not bool or `values` not floating point.
         ValueError: If shapes disagree, the index is unknown, a set is repeated or of a size
             outside 1 to `order`, or a value is not finite.
+
+    Example:
+        >>> import torch
+        >>> from baselines import Interactions
+        >>> subsets = torch.tensor([[True, False], [True, True]])
+        >>> pairs = Interactions(subsets, torch.tensor([[[1.0], [-2.0]]]), "k-SII", 2)
+        >>> pairs[(0, 1)]
+        tensor([[-2.]])
     """
 
     subsets: Tensor

@@ -51,6 +51,13 @@ def shapley_interactions(
 
     Source: Grabisch and Roubens (1999); k-SII, Bordt and von Luxburg (2023); Walsh form of the
         indices, Fumagalli et al. (2024).
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, shapley_interactions
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> shapley_interactions(game, budget=8)[(0, 2)]
+        tensor([[1.5000]])
     """
     n = game.n_players
     if index not in ("k-SII", "SII", "BII"):

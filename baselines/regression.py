@@ -43,6 +43,13 @@ def kernel_shap(
         ValueError: If the budget is below 2.
 
     Source: Lundberg and Lee (2017), thm. 2; pairs, Covert and Lee (2021), sec. 3.3.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, kernel_shap
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> kernel_shap(game, budget=8).values[0, :, 0]  # 8 pays for all 2^3: exact
+        tensor([2.3333, 3.3333, 4.3333])
     """
     return _least_squares(game, budget, "kernel", "kernel_shap", generator, chunk_size)
 
@@ -71,6 +78,13 @@ def leverage_shap(
         ValueError: If the budget is below 2.
 
     Source: Musco and Witter (2025), alg. 1.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, leverage_shap
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> leverage_shap(game, budget=8).values[0, :, 0]  # 8 pays for all 2^3: exact
+        tensor([2.3333, 3.3333, 4.3333])
     """
     return _least_squares(game, budget, "leverage", "leverage_shap", generator, chunk_size)
 
@@ -101,6 +115,13 @@ def unbiased_kernel_shap(
         ValueError: If the budget is below 2.
 
     Source: Covert and Lee (2021), sec. 3.2.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, unbiased_kernel_shap
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> unbiased_kernel_shap(game, budget=8).values[0, :, 0]  # 8 pays for all 2^3: exact
+        tensor([2.3333, 3.3333, 4.3333])
     """
     return estimate(
         game,

@@ -46,6 +46,15 @@ class RemovalExplainer:
         TypeError: If the imputer or the estimator cannot be called.
 
     Source: Covert, Lundberg and Lee (2021), sec. 3.
+
+    Example:
+        >>> import torch
+        >>> from baselines import RemovalExplainer
+        >>> from baselines import BaselineImputer, exact_shapley
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> RemovalExplainer(model, BaselineImputer(0.0), exact_shapley).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     def __init__(

@@ -41,6 +41,13 @@ def msr_shapley(
         ValueError: If the budget is below 2.
 
     Source: Wang and Jia (2023), sec. 4; by size without replacement, Witter et al. (2025).
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, msr_shapley
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> msr_shapley(game, budget=8).values[0, :, 0]  # 8 pays for all 2^3: exact
+        tensor([2.3333, 3.3333, 4.3333])
     """
     return _reuse(game, budget, "leverage", "msr_shapley", generator, chunk_size)
 
@@ -69,6 +76,13 @@ def ofa_shapley(
         ValueError: If the budget is below 2.
 
     Source: Li and Yu (2024), One sample fits all.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, ofa_shapley
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> ofa_shapley(game, budget=8).values[0, :, 0]  # 8 pays for all 2^3: exact
+        tensor([2.3333, 3.3333, 4.3333])
     """
     return _reuse(game, budget, "root", "ofa_shapley", generator, chunk_size)
 
@@ -97,6 +111,13 @@ def svarm(
         ValueError: If the budget is below 2.
 
     Source: Kolpaczki et al. (2024), alg. 1, with both halves of each update on one pair.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, svarm
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> svarm(game, budget=8).values[0, :, 0]  # 8 pays for all 2^3: exact
+        tensor([2.3333, 3.3333, 4.3333])
     """
     return estimate(
         game,

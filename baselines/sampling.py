@@ -70,6 +70,13 @@ def permutation_shapley(
         ValueError: If the budget is below 2.
 
     Source: Castro et al. (2009); antithetic pairs, Mitchell et al. (2022), sec. 4.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, permutation_shapley
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> permutation_shapley(game, budget=8).values[0, :, 0]  # 8 pays for all 2^3: exact
+        tensor([2.3333, 3.3333, 4.3333])
     """
     return sample_orders(
         game,
@@ -106,6 +113,13 @@ def orthogonal_shapley(
         ValueError: If the budget is below 2.
 
     Source: Mitchell et al. (2022), sec. 4.3 (orthogonal spherical codes).
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, orthogonal_shapley
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> orthogonal_shapley(game, budget=8).values[0, :, 0]  # 8 pays for all 2^3: exact
+        tensor([2.3333, 3.3333, 4.3333])
     """
     return sample_orders(
         game,

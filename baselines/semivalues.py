@@ -49,6 +49,13 @@ def banzhaf(
         ValueError: If the budget is below 2.
 
     Source: Banzhaf (1965); regression on uniform pairs, Liu et al. (2024), Kernel Banzhaf.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, banzhaf
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> banzhaf(game, budget=8).values[0, :, 0]
+        tensor([2.2500, 3.2500, 4.2500])
     """
     laws = _law_of("banzhaf", 0.0, 0.0)
     return _semivalue(game, budget, laws, "banzhaf", "banzhaf", generator, chunk_size)
@@ -81,6 +88,13 @@ def beta_shapley(
         ValueError: If the budget is below 2, or alpha or beta is not positive.
 
     Source: Kwon and Zou (2022), eq. 5.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, beta_shapley
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> beta_shapley(game, budget=8, alpha=1.0, beta=1.0).values[0, :, 0]  # Beta(1, 1) is Shapley
+        tensor([2.3333, 3.3333, 4.3333])
     """
     if not (0 < alpha < float("inf") and 0 < beta < float("inf")):
         raise ValueError(f"alpha={alpha}, beta={beta}; both must be positive and finite.")
@@ -114,6 +128,13 @@ def semivalue(
         ValueError: If the budget is below 2, or `sizes` are no `n` probabilities.
 
     Source: Dubey, Neyman and Weber (1981).
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, semivalue
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> semivalue(game, budget=8, sizes=torch.tensor([0.25, 0.5, 0.25])).values[0, :, 0]  # Banzhaf's
+        tensor([2.2500, 3.2500, 4.2500])
     """
     law = torch.as_tensor(sizes, dtype=torch.float64)
     fits = law.shape == (game.n_players,) and bool((law >= 0).all())

@@ -75,6 +75,13 @@ def sample_until(
     Source: Waudby-Smith et al. (2024), thm. 2.2 (asymptotic confidence sequences); control
         variates on pairs, Mitchell et al. (2022); ranks by paired differences, Kolpaczki et al.
         (2025).
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, sample_until
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> sample_until(game, tolerance=0.01, max_budget=100).values[0, :, 0]
+        tensor([2.3333, 3.3333, 4.3333])
     """
     n = game.n_players
     if tolerance is None and certify_top_k is None:

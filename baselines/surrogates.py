@@ -48,6 +48,13 @@ def lime(
         ValueError: If budget or kernel width is not positive, or the penalty is negative.
 
     Source: Ribeiro, Singh and Guestrin (2016), eq. 1 and sec. 3.4, without feature selection.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, lime
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> lime(game, budget=8).values.shape
+        torch.Size([1, 3, 1])
     """
     if budget < 2 or not kernel_width > 0 or ridge < 0:
         raise ValueError(
@@ -123,6 +130,13 @@ def occlusion(game: Game, *, both_ends: bool = False) -> Explanation:
         and `additivity_gap` `(b, k)` in the diagnostics says what they lack.
 
     Source: Zeiler and Fergus (2014), sec. 4.1; leave-one-out, Robnik-Šikonja and Kononenko (2008).
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame, occlusion
+        >>> game = TableGame(torch.tensor([0.0, 1, 2, 4, 3, 5, 6, 10])[None, :, None])
+        >>> occlusion(game).values[0, :, 0]  # what is lost without each
+        tensor([4., 5., 6.])
     """
     n = game.n_players
     alone = torch.eye(n, dtype=torch.bool)
@@ -158,6 +172,14 @@ class Lime(RemovalExplainer):
         imputer: Fills in absent features; zeros when None.
         budget: Coalitions per explicand.
         options: Keyword arguments of `lime` and of `RemovalExplainer`.
+
+    Example:
+        >>> import torch
+        >>> from baselines import Lime
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> Lime(model, budget=8).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     def __init__(
@@ -179,6 +201,14 @@ class Occlusion(RemovalExplainer):
         model: Maps a tensor `(rows, *features)` to `(rows,)` or `(rows, k)`.
         imputer: Fills in absent features; zeros when None.
         options: Keyword arguments of `occlusion` and of `RemovalExplainer`.
+
+    Example:
+        >>> import torch
+        >>> from baselines import Occlusion
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(4, 3)
+        >>> Occlusion(model).explain(x).values.shape
+        torch.Size([4, 3, 2])
     """
 
     def __init__(

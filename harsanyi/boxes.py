@@ -40,6 +40,19 @@ class Boxes:
     Raises:
         TypeError: If a tensor has another type.
         ValueError: If shapes disagree, a player repeats within a box, or a number is not finite.
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import Boxes, Dividends
+        >>> box = Boxes(
+        ...     features=torch.tensor([[0, 1]]),
+        ...     inside=torch.tensor([[[True, True]]]),
+        ...     absent=torch.tensor([[[False, False]]]),
+        ...     values=torch.tensor([[6.0]]),
+        ... )
+        >>> nothing = torch.zeros(0, 2, dtype=torch.bool), torch.zeros(1, 0, 1)
+        >>> Dividends(*nothing, torch.zeros(1, 1), boxes=[box]).shapley()[0, :, 0]
+        tensor([3., 3.])
     """
 
     features: Tensor

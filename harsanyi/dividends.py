@@ -33,6 +33,16 @@ class Dividends(FactoredGame):
     from the dividends themselves.
 
     Source: Harsanyi (1963); Grabisch and Roubens (1999) for indices as sums of dividends.
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import Dividends
+        >>> coalitions = torch.tensor([[True, False], [True, True]])
+        >>> d = Dividends(coalitions, torch.tensor([[[1.0], [4.0]]]), torch.zeros(1, 1))
+        >>> d.shapley()[0, :, 0]  # the pair's 4 is shared
+        tensor([3., 2.])
+        >>> d.value(torch.tensor([[[False, True], [True, True]]]))[0, :, 0]
+        tensor([0., 5.])
     """
 
     @cached_property

@@ -326,6 +326,17 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
         distillation_: With a teacher: what the student loses.
 
     Source: Chen et al. (2023) for the idea; parts as their own files say.
+
+    Example:
+        >>> import numpy as np
+        >>> from harsanyi import HarsanyiClassifier
+        >>> X = np.random.default_rng(0).normal(size=(120, 3))
+        >>> model = HarsanyiClassifier(parts=("additive",), bags=1, epochs=3, random_state=0)
+        >>> e = model.fit(X, np.where(X[:, 0] > 0, "yes", "no")).explain(X[:2])
+        >>> e.values.shape, e.exact  # two rows, three players, one output per class
+        (torch.Size([2, 3, 2]), True)
+        >>> np.allclose(e.values.sum(1) + e.base_values, model.logits(X[:2]), atol=1e-5)
+        True
     """
 
     _problem_type = "classification"
@@ -448,6 +459,15 @@ class HarsanyiRegressor(RegressorMixin, _HarsanyiEstimator):
 
     The game is v(S) = `outputs(X, present=S)`, in units of the target. Arguments and attributes
     are those of `HarsanyiClassifier`, without classes.
+
+    Example:
+        >>> import numpy as np
+        >>> from harsanyi import HarsanyiRegressor
+        >>> X = np.random.default_rng(0).normal(size=(120, 3))
+        >>> model = HarsanyiRegressor(parts=("additive",), bags=1, epochs=3, random_state=0)
+        >>> e = model.fit(X, 2 * X[:, 0]).explain(X[:2])
+        >>> e.values.shape, e.exact
+        (torch.Size([2, 3, 1]), True)
     """
 
     _problem_type = "regression"

@@ -72,6 +72,16 @@ class CoalitionLoss(nn.Module):
 
     Raises:
         ValueError: If the share is outside [0, 1).
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import CoalitionLoss
+        >>> def net(x, present=None):
+        ...     return (x if present is None else x * present).sum(1, keepdim=True)
+        >>> x = torch.ones(4, 3)
+        >>> loss = CoalitionLoss("regression", coalition_weight=0.0)
+        >>> loss(net, x, x.sum(1, keepdim=True), generator=torch.Generator().manual_seed(0))
+        tensor(0.)
     """
 
     def __init__(

@@ -36,6 +36,14 @@ class NetConfig:
         problem_type: "classification" or "regression".
         players: Names of the players, or None.
         outputs: Names of the outputs, or None.
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import GatedPart, HarsanyiNet, NetConfig
+        >>> block = {"units": 8, "children": 2, "channels": 4}
+        >>> part = GatedPart(3, 2, blocks=[block, block])
+        >>> NetConfig(n_players=3, n_outputs=2, parts=[part.spec]).absence
+        'mask'
     """
 
     n_players: int
@@ -65,6 +73,17 @@ class HarsanyiNet(nn.Module):
 
     Raises:
         ValueError: If a part has no closed form for the absence, or gauge and outputs disagree.
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import GatedPart, HarsanyiNet, NetConfig
+        >>> block = {"units": 8, "children": 2, "channels": 4}
+        >>> part = GatedPart(3, 2, blocks=[block, block])
+        >>> net = HarsanyiNet(NetConfig(n_players=3, n_outputs=2, parts=[part.spec]), [part])
+        >>> x = torch.zeros(5, 3, dtype=torch.float64)
+        >>> e = net.explain(x)
+        >>> torch.allclose(e.values.sum(1) + e.base_values, net(x))
+        True
     """
 
     def __init__(self, config: Any, parts: Sequence[nn.Module] | None = None) -> None:  # noqa: ANN401

@@ -284,6 +284,15 @@ class Products:
     Raises:
         TypeError: If a tensor is neither floating point nor complex, or the dtypes differ.
         ValueError: If shapes disagree, a number is not finite, or some v(S) overflows.
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import Dividends, Products
+        >>> game = Products(weights=torch.ones(1, 1), factors=torch.tensor([[[1.0, 2.0]]]))
+        >>> nothing = torch.zeros(0, 2, dtype=torch.bool), torch.zeros(1, 0, 1)
+        >>> d = Dividends(*nothing, torch.zeros(1, 1), products=[game])
+        >>> d.shapley()[0, :, 0]  # v(both) = (1 + 1)(1 + 2), v(none) = 1
+        tensor([2., 3.])
     """
 
     weights: Tensor

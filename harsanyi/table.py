@@ -17,6 +17,11 @@ class Column:
     Attributes:
         name: The player's name.
         categories: Plain Python labels in the order of their codes; empty for a number.
+
+    Example:
+        >>> from harsanyi import Column
+        >>> Column("city", ("north", "south")).is_category, Column("age").is_category
+        (True, False)
     """
 
     name: str
@@ -44,6 +49,22 @@ class Table:
         absence: The semantics the net will have.
         baseline: Raw row `(n,)`, float64, that absence substitutes where a part substitutes
             anything.
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import Column, Table
+        >>> table = Table(
+        ...     x=torch.zeros(4, 1, dtype=torch.float64),
+        ...     y=torch.tensor([0, 1, 0, 1]),
+        ...     weight=torch.ones(4, dtype=torch.float64),
+        ...     columns=(Column("age"),),
+        ...     n_outputs=1,
+        ...     problem_type="classification",
+        ...     absence="mask",
+        ...     baseline=torch.zeros(1, dtype=torch.float64),
+        ... )
+        >>> table.n_players, len(table)
+        (1, 4)
     """
 
     x: Tensor

@@ -43,6 +43,15 @@ class GatedPart(nn.Module):
         ValueError: If a value gate meets a bias or several channels.
 
     Source: Chen et al. (2023), "HarsanyiNet"; presence gates and vector units are ours.
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import GatedPart, HarsanyiNet, NetConfig
+        >>> block = {"units": 8, "children": 2, "channels": 4}
+        >>> part = GatedPart(3, 2, blocks=[block, block])
+        >>> x, present = torch.zeros(5, 3), torch.ones(5, 3, dtype=torch.bool)
+        >>> part(x, present).shape, part.shapley(x, present).shape
+        (torch.Size([5, 2]), torch.Size([5, 3, 2]))
     """
 
     absences = frozenset({"baseline", "mask"})

@@ -13,6 +13,7 @@ PUBLIC = [
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of guests
 @pytest.mark.parametrize(("package", "name"), PUBLIC, ids=lambda part: part)
 def test_the_example_of_a_public_name_runs(package, name):
     thing = getattr(importlib.import_module(package), name)

@@ -248,7 +248,7 @@ class RowEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """A small convolutional net over images whose players are the cells of a grid.
+    """Images whose players are the cells of a grid: each cell in full, and what surrounds it.
 
     Args:
         shape: Channels, height and width.
@@ -270,7 +270,12 @@ class ImageEncoder(nn.Module):
                 f"shape={shape} and grid={grid}; (channels, height, width), (rows, columns)."
             )
         self.shape, self.grid, self.width = tuple(shape), tuple(grid), width
+        if shape[1] % grid[0] or shape[2] % grid[1]:
+            raise ValueError(f"shape={shape} cannot be cut into grid={grid} equal cells.")
         self.n_players = grid[0] * grid[1]
+        cell = (shape[1] // grid[0], shape[2] // grid[1])
+        self.cells = nn.Conv2d(shape[0], width, cell, stride=cell)
+        self.place = nn.Parameter(0.02 * torch.randn(self.n_players, width))
         self.stem = nn.Conv2d(shape[0], width, 3, padding=1)
         self.layers = nn.ModuleList(
             nn.Conv2d(width, width, 3, padding=2**i, dilation=2**i) for i in range(depth)
@@ -304,12 +309,13 @@ class ImageEncoder(nn.Module):
     def forward(self, inputs: Inputs) -> States:
         """States of a batch."""
         channels = [part[:, None, None] for part in (self.mean, self.scale)]
-        hidden = self.stem((inputs["x"] - channels[0]) / channels[1])
+        images = (inputs["x"] - channels[0]) / channels[1]
+        hidden = self.stem(images)
         for layer in self.layers:
             hidden = hidden + layer(hidden.relu())
         whole = hidden.mean((2, 3))
-        cells = rearrange(self.pool(hidden), "b d h w -> b (h w) d")
-        players = cells + self.context(whole)[:, None]
+        cells = rearrange(self.pool(hidden) + self.cells(images), "b d h w -> b (h w) d")
+        players = cells + self.context(whole)[:, None] + self.place
         mask = torch.ones(players.shape[:2], dtype=torch.bool, device=players.device)
         return States(players, whole, mask)
 

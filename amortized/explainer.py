@@ -118,7 +118,8 @@ class AmortizedExplainer(PreTrainedModel):
     """
 
     config_class = AmortizedConfig
-    base_model_prefix = "encoder"
+    # no module's name: transformers would take "scale" and "encoder.scale" for one another
+    base_model_prefix = "amortized_explainer"
     config: AmortizedConfig
     encoder: Encoder
     head: torch.nn.Module

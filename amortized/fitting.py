@@ -1,5 +1,6 @@
 """Training of amortized explainers: from labels or fresh coalitions, resumable, then measured."""
 
+import dataclasses
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from amortized.examples import as_examples, pick
+from amortized.explaining import game_ends
 from amortized.labelled import Labels
 from amortized.labels import LabelStore
 from amortized.objectives import Batch, Objective, Prediction, make_objective
@@ -14,6 +16,15 @@ from baselines import training
 
 if TYPE_CHECKING:
     from amortized.explainer import AmortizedExplainer
+
+STEPS = 2000
+"""Steps that the default number of epochs makes at least, up to 200 epochs."""
+
+JUDGED = 128
+"""Held-out examples on which a trained explainer is measured, most."""
+
+JUDGING_PAIRS = 8
+"""Fresh antithetic pairs for each of them."""
 
 ENDS_WEIGHT = 0.1
 """Weight of the squared error of predicted ends beside the objective."""
@@ -87,11 +98,13 @@ def fit_explainer(
         objective: "mse", "nll", "fastshap", "control-variate", or an `Objective`; by default
             "nll" where the explainer predicts its error, else "mse".
         coalitions: Coalitions per example and step of objectives that ask the model.
-        epochs: Passes over the labels, at most.
+        epochs: Passes over the labels, at most; by default 20, or more where labels are so few
+            that these are fewer than 2,000 steps.
         batch_size: Examples of one step.
         lr: Largest learning rate; by default 0.05 over the width of a text encoder, else 1e-3.
         weight_decay: Of AdamW.
-        patience: Stop after this many epochs without a better validation score.
+        patience: Stop after this many epochs without a better validation score; by default a fifth
+            of the epochs.
         schedule: Warm the rate up and let it fall along a cosine.
         model: The explained model, where it is not attached yet.
         key: Key of all random choices.
@@ -113,6 +126,10 @@ def fit_explainer(
     if chosen.online and explainer.model is None:
         raise ValueError("this objective asks the model: pass fit(..., model=...).")
     train, held = _parts(explainer, store, validation, chosen.online)
+    if said["epochs"] is None:
+        said["epochs"] = min(200, max(20, -(-STEPS * said["batch_size"] // len(train))))
+    if said["patience"] is None:
+        said["patience"] = max(5, said["epochs"] // 5)
     _remember(explainer, train)
     rows = LabelledRows(explainer, train, chosen.online)
     judge = LabelledRows(explainer, held)
@@ -147,7 +164,9 @@ def fit_explainer(
     )
     name = said["objective"] if isinstance(said["objective"], str) else type(chosen).__name__
     facts = {"objective": name, "epochs": history.epochs, "seconds": round(history.seconds, 3)}
-    explainer.config.measures = measure(explainer, judge) | facts | _account(train, said, history)
+    explainer.config.measures = (
+        measure(explainer, _judges(explainer, judge)) | facts | _account(train, said, history)
+    )
     explainer.config.estimand = train.estimand
     return explainer.eval()
 
@@ -172,7 +191,7 @@ def squared_error(
 
 
 def measure(explainer: "AmortizedExplainer", rows: LabelledRows) -> dict[str, Any]:
-    """What held-out labels say of an explainer, their own noise taken off.
+    """What held-out labels say of a trained explainer, their own noise taken off.
 
     Args:
         explainer: Trained.
@@ -207,6 +226,22 @@ def measure(explainer: "AmortizedExplainer", rows: LabelledRows) -> dict[str, An
     return measured
 
 
+def _judges(explainer: "AmortizedExplainer", held: LabelledRows) -> LabelledRows:
+    """Held-out examples with more and fresh pairs where the model is at hand.
+
+    One pair each, which is right for training, would say little of an explainer that is better
+    than its labels.
+    """
+    labels = held.labels
+    if explainer.model is None or labels.method != "pairs" or bool(labels.exact.all()):
+        return held
+    rows = range(min(JUDGED, len(labels)))
+    sharper = Labels.now(explainer.model, pick(labels.examples, rows), JUDGING_PAIRS, seed=1)
+    if explainer.config.classes == "predicted":
+        sharper = sharper.of_predicted()
+    return LabelledRows(explainer, sharper)
+
+
 def _passes(
     explainer: "AmortizedExplainer", rows: LabelledRows, known_ends: bool, batch_size: int
 ) -> Any:  # noqa: ANN401 - pairs of Batch and Prediction
@@ -222,11 +257,11 @@ def _settings(explainer: "AmortizedExplainer", given: dict[str, Any]) -> dict[st
     defaults = {
         "objective": "nll" if explainer.config.uncertainty else "mse",
         "coalitions": None,
-        "epochs": 20,
-        "batch_size": 32 if text else 128,
+        "epochs": None,
+        "batch_size": 32,
         "lr": min(1e-3, 0.05 / explainer.encoder.width) if text else 1e-3,
         "weight_decay": 0.01,
-        "patience": 5,
+        "patience": None,
         "schedule": True,
     }
     preset = explainer.config.training or {}
@@ -275,13 +310,26 @@ def _labels(explainer: "AmortizedExplainer", source: Any, pairs: int | None) -> 
         if explainer.model is None:
             raise ValueError("examples without labels need the model: pass fit(..., model=...).")
         source = Labels.now(explainer.model, as_examples(source), pairs)
-    card = explainer.card
-    if card is not None and source.card.fingerprint != card.fingerprint:
-        raise ValueError(
-            f"the labels are of {source.card.description!r} with another fingerprint than the "
-            "explainer's model: weights, tokenizer, players, removal or link differ."
-        )
+    _check_game(explainer, source)
     return source
+
+
+def _check_game(explainer: "AmortizedExplainer", labels: Labels) -> None:
+    """Refuse labels of another game; one without a fingerprint is known by its ends."""
+    card = explainer.card
+    if card is None or labels.card.fingerprint == card.fingerprint:
+        return
+    if card.probed and labels.card.probed and explainer.model is not None:
+        rows = range(min(4, len(labels)))
+        ends = game_ends(explainer.model(pick(labels.examples, rows))).cpu()
+        told = torch.stack([labels.empty[: len(rows)], labels.grand[: len(rows)]], 1)
+        if ends.shape == told.shape and torch.allclose(ends.to(told), told, rtol=1e-3, atol=1e-4):
+            explainer.config.game = dataclasses.asdict(labels.card)
+            return
+    raise ValueError(
+        f"the labels are of {labels.card.description!r} with another fingerprint than the "
+        "explainer's model: weights, tokenizer, players, removal or link differ."
+    )
 
 
 def _remember(explainer: "AmortizedExplainer", labels: Labels) -> None:

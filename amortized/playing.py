@@ -26,6 +26,7 @@ class GameCard:
         outputs: Names of the outputs.
         players: Names of the players, or None where every example has its own.
         target: Folder or hub name of the model and how it is loaded, where that is known.
+        probed: Whether the fingerprint is of a few answers only, for want of a better one.
     """
 
     fingerprint: str
@@ -33,6 +34,7 @@ class GameCard:
     outputs: list[str]
     players: list[str] | None = None
     target: dict[str, Any] | None = None
+    probed: bool = False
 
     @classmethod
     def of(cls, model: GameFactory, examples: Examples) -> "GameCard":
@@ -64,6 +66,7 @@ class GameCard:
             outputs=[str(name) for name in outputs],
             players=None if ragged or players is None else [str(name) for name in players],
             target=_target(model),
+            probed=not named,
         )
 
 

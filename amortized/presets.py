@@ -59,11 +59,13 @@ def invase(price: float = 0.01) -> dict[str, Any]:
 def realx(price: float = 0.005) -> dict[str, Any]:
     """REAL-X: REBAR through a surrogate that was trained on random masks and then frozen.
 
+    As published, the surrogate sees zeros where nothing is shown, not the masks themselves.
+
     Args:
         price: Of a selected player in nats; the paper's lambda is this times the players.
 
     Returns:
-        Keywords of `LEX.for_tabular` and `LEX.for_images`.
+        Keywords of `LEX.for_tabular`.
 
     Source: Jethani, Sudarshan, Aphinyanaphongs and Ranganath (2021).
     """
@@ -71,6 +73,7 @@ def realx(price: float = 0.005) -> dict[str, Any]:
         "imputer": BaselineImputer(0.0),
         "gradient": Rebar(temperature=0.1),
         "regime": "surrogate",
+        "mask_channel": False,
         "price": price,
         "m": 1,
         "imputations": None,

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines import BaselineImputer, MaskedGame
+from baselines import BaselineImputer, MaskedGame, PresenceGame
 
 VERBS = ["good", "bad", "not", "very", "dull", "great", "story", "film", "plot", "cast"]
 
@@ -94,3 +94,21 @@ def some_rows(count: int, n: int = 6, seed: int = 0) -> Tensor:
     return torch.randn(
         count, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
+
+
+def triple_games(k: int = 2, seed: int = 0) -> Any:
+    """A function from rows of six features to games that single orders see very differently.
+
+    v(S) adds the present features, weighed, and two products of three players each, which one
+    antithetic pair credits to whoever comes first or last.
+    """
+    weight = torch.randn(
+        6, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+
+    def model(x: Tensor, present: Tensor) -> Tensor:
+        left = present[:, :3].all(1) * x[:, 0]
+        right = present[:, 3:].all(1) * x[:, 5]
+        return (x * present) @ weight + 2 * torch.stack([left + right, left - right], 1)[:, :k]
+
+    return lambda x: PresenceGame(model, x.double())

@@ -1,5 +1,6 @@
 """Pictures of any kind as one tensor: PIL images, files, arrays and tensors, large and small."""
 
+import io
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -166,7 +167,7 @@ def _opened(path: Path) -> Any:  # noqa: ANN401 - a PIL image
     if not path.is_file():
         raise FileNotFoundError(f"no picture {path}.")
     try:
-        image = Image.open(path)
+        image = Image.open(io.BytesIO(path.read_bytes()))
         image.load()
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{path} is truncated or no picture ({error}).") from error

@@ -99,6 +99,13 @@ def harsanyi_net(model: nn.Module, rows: torch.Tensor) -> Any:
     return net.to(rows.device, rows.dtype)
 
 
+def image_net(model: nn.Module, rows: torch.Tensor) -> Any:
+    """A net over images of 2 x 3 pixels, each a player, which explains itself."""
+    from tests.small_images import pixel_net
+
+    return pixel_net(2, 3, K).to(rows.device, rows.dtype)
+
+
 EXPLAINERS: dict[str, Contract] = {
     "saliency": Contract(lambda m, r: Saliency(m), "gradient"),
     "gradient x input": Contract(lambda m, r: GradientXInput(m), "gradient"),
@@ -136,6 +143,7 @@ EXPLAINERS: dict[str, Contract] = {
         exact_shapley, lambda r: EmpiricalImputer.fit(r, 0.5, n_draws=6), dummy=None
     ),
     "HarsanyiNet": Contract(harsanyi_net, "shapley", complete=1e-9, own=True),
+    "HarsanyiNet, images": Contract(image_net, "shapley", complete=1e-9, own=True),
 }
 
 

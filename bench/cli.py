@@ -1,4 +1,4 @@
-"""The command line: train, explain, bench, truth, report, doctor.
+"""The command line: train, explain, bench, truth, paper, report, doctor.
 
 Exit codes: 0 done; 2 what was passed cannot be used (one line says why); 3 a check did not pass;
 130 interrupted, and the same command continues.
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli_paper import paper
 from bench.faults import CHECK_FAILED, friendly
 from bench.truth_commands import Debug, Json, Seed, answer, truth_app
 
@@ -24,11 +25,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(truth_app, name="truth")
+app.command()(paper)
 
 Target = Annotated[str | None, typer.Option(help="Column to predict.")]
 Task = Annotated[str, typer.Option(help="auto, classification or regression.")]
 
-KINDS = ("tabular", "lex", "images")
+KINDS = ("tabular", "lex", "images", "text")
 """What `train` can train."""
 
 
@@ -39,7 +41,8 @@ def train(
         typer.Argument(
             metavar="[KIND] DATA",
             help="tabular (default) or lex, then a CSV; images, then mnist, fashion, cifar10, "
-            "digits or a folder with a folder per class.",
+            "digits or a folder with a folder per class; text, then a file with columns text and "
+            "label.",
         ),
     ],
     target: Target = None,
@@ -48,9 +51,15 @@ def train(
     test_share: Annotated[float, typer.Option(help="Share of rows held out and scored.")] = 0.2,
     rate: Annotated[float, typer.Option(help="lex: share of columns to select.")] = 0.2,
     players: Annotated[
-        str, typer.Option(help="images: patches, cells or published (the paper's cells).")
+        str,
+        typer.Option(
+            help="images: patches, cells or published (the paper's cells); text: words or tokens."
+        ),
     ] = "",
-    epochs: Annotated[int | None, typer.Option(help="images: passes over the pictures.")] = None,
+    design: Annotated[
+        str, typer.Option(help="text: sum, matrices, bag, ngrams... or several joined by +.")
+    ] = "sum",
+    epochs: Annotated[int | None, typer.Option(help="images, text: passes over the data.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -64,6 +73,15 @@ def train(
             found = train_images(
                 str(path), out, players=players, epochs=epochs, test_share=test_share, seed=seed,
                 progress=not as_json,
+            )  # fmt: skip
+            answer(*found, as_json)
+            return
+        if kind == "text":
+            from bench.cli_text import train_text
+
+            found = train_text(
+                str(path), out, players=players, design=design, epochs=epochs,
+                test_share=test_share, seed=seed, progress=not as_json,
             )  # fmt: skip
             answer(*found, as_json)
             return
@@ -123,9 +141,14 @@ def train(
 def explain(
     model: Annotated[Path, typer.Argument(help="Folder that train wrote.")],
     data: Annotated[
-        Path,
-        typer.Argument(help="CSV with the model's columns, others are ignored; or pictures."),
-    ],
+        Path | None,
+        typer.Argument(
+            help="CSV with the model's columns, others are ignored; or pictures, or texts."
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A text, in place of a file; may be repeated.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Page with pictures to write.")] = None,
     out: Annotated[Path | None, typer.Option(help="Values to write, as safetensors.")] = None,
     top: Annotated[int, typer.Option(help="Players to print per row.")] = 5,
@@ -138,7 +161,18 @@ def explain(
     """Explain rows of a CSV, or pictures, exactly; print, keep the values, make a page."""
     with friendly(debug, as_json):
         from bench.cli_images import explain_images, is_image_model
+        from bench.cli_text import explain_text, is_text_model
 
+        if is_text_model(model):
+            facts, shown = explain_text(
+                model, text or [], data, html=html, out=out, top=top, command=_command()
+            )
+            print(json.dumps(facts)) if as_json else _console().print(shown)
+            return
+        if text:
+            raise ValueError(f"--text is for models of texts; {model} holds another one.")
+        if data is None:
+            raise ValueError("what is to be explained? Pass a file after the model's folder.")
         if is_image_model(model):
             answer(*explain_images(model, data, html=html, out=out, command=_command()), as_json)
             return

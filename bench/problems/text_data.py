@@ -129,7 +129,7 @@ def read_texts(path: str | Path) -> TextData:
 def _dataset(path: Path) -> Any:  # noqa: ANN401 - datasets.Dataset
     import datasets
 
-    ending = path.suffix.lower()
+    ending = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
     kinds: dict[str, tuple[str, dict[str, Any]]] = {
         ".csv": ("csv", {}),
         ".tsv": ("csv", {"sep": "\t", "quoting": 3}),

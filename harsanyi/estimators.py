@@ -247,6 +247,7 @@ class _HarsanyiEstimator(BaseEstimator):
         )
         self.net_ = self._grow(table.rows(train), table.rows(validation), key)
         self.net_.config.outputs = outputs
+        self.net_.sign()
         self._adopt_baseline()
         # a net grown in bags has seen the validation rows, so its scores are those out of bag
         order = torch.cat([torch.as_tensor(train), torch.as_tensor(validation)])

@@ -112,33 +112,43 @@ class HarsanyiNet(nn.Module):
     mixture: Tensor
     signature: Tensor
 
-    def _settings(self) -> int:
-        """A hash of everything that the weights mean something under."""
+    def signed(self, config: Any = None) -> int:  # noqa: ANN401
+        """A hash of everything that the weights mean something under, names included.
+
+        Args:
+            config: Where names are read: players, outputs, categories and classes; the net's own
+                when None.
+        """
+        config = self.config if config is None else config
+        about = getattr(config, "estimator", None) or {}
         settings = {
+            **{name: getattr(config, name, None) for name in ("players", "outputs", "categories")},
+            **{name: about.get(name) for name in ("kind", "classes", "classes_dtype")},
             "parts": [part.spec for part in self.parts],
             "absence": self.absence,
             "gauge": self.gauge,
             "size": [self.n_players, self.n_outputs],
         }
-        text = json.dumps(settings, sort_keys=True)
+        text = json.dumps(settings, sort_keys=True, default=str)
         return int.from_bytes(sha256(text.encode()).digest()[:7])
 
     @torch.no_grad()
     def sign(self) -> "HarsanyiNet":
         """Note in the weights the settings they belong to, as saving does."""
-        self.signature.fill_(self._settings())
+        self.signature.fill_(self.signed())
         return self
 
     def check_signature(self) -> None:
-        """Check that the weights belong to these settings: gates, gamma, absence, activations.
+        """Check that the weights belong to these settings: gates, gamma, absence, names.
 
         Raises:
             ValueError: If they were saved under others.
         """
-        if int(self.signature) != self._settings():
+        if int(self.signature) != self.signed():
             raise ValueError(
                 "these weights were saved under other settings (parts, gate, gamma, activation, "
-                "absence or gauge) than those of config; load them with the config they came with."
+                "absence, gauge) or names (players, outputs, categories, classes) than those of "
+                "config; load them with the config they came with."
             )
 
     @property

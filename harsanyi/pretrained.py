@@ -159,6 +159,7 @@ class HarsanyiPreTrainedModel(PreTrainedModel):
                 f"the weights in {pretrained_model_name_or_path} do not fit its config: {amiss}."
             )
         model.net.check_signature()
+        check_labels(model.config)
         return (model, info) if asked else model
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -237,6 +238,22 @@ def _built(config: HarsanyiConfig) -> HarsanyiNet:
         return HarsanyiNet(config)
     with torch.device("cpu"):
         return HarsanyiNet(config)
+
+
+def check_labels(config: PreTrainedConfig) -> None:
+    """Check that the labels transformers reads are the outputs' names, where these were saved.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    outputs, labels = getattr(config, "outputs", None), config.id2label
+    if outputs is None or getattr(config, "estimator", None) is None or not labels:
+        return
+    if [labels[i] for i in sorted(labels)] != list(outputs):
+        raise ValueError(
+            f"config.id2label is {labels}, but the outputs of these weights are {outputs}; one of "
+            "the two was changed after saving."
+        )
 
 
 def check_files(folder: str | PathLike[str]) -> None:

@@ -9,7 +9,12 @@ import torch
 
 from baselines.shards import atomic_write
 from harsanyi.net import HarsanyiNet
-from harsanyi.pretrained import HarsanyiConfig, HarsanyiForClassification, check_files
+from harsanyi.pretrained import (
+    HarsanyiConfig,
+    HarsanyiForClassification,
+    check_files,
+    check_labels,
+)
 from harsanyi.table import Column
 
 _PARTS_OF_A_RUN = {"checkpoint_dir", "progress"}  # where and how it ran, not what it is
@@ -31,8 +36,9 @@ def save_estimator(estimator: Any, directory: str | PathLike[str]) -> None:  # n
     config = shell_config(estimator)
     state = {
         f"net.{name}": tensor.detach().cpu().contiguous().clone()
-        for name, tensor in estimator.net_.sign().state_dict().items()
+        for name, tensor in estimator.net_.state_dict().items()
     }
+    state["net.signature"] = torch.tensor([estimator.net_.signed(config)])
     atomic_write(folder / "model.safetensors", save(state, metadata={"format": "pt"}))
     config.save_pretrained(folder)
     atomic_write(folder / "README.md", model_card(estimator).encode())
@@ -116,6 +122,7 @@ def load_estimator(cls: type, directory: str | PathLike[str]) -> Any:  # noqa: A
 def _describe(estimator: Any, config: HarsanyiConfig, about: dict[str, Any]) -> None:  # noqa: ANN401
     """Columns, classes and measures of a loaded estimator."""
     players, categories = list(config.players or []), config.categories or []
+    check_labels(config)
     for name, entries in (("players", players), ("categories", categories)):
         if len(entries) != config.n_players:
             raise ValueError(

@@ -107,6 +107,16 @@ def without(name):
     return lambda config: config["estimator"].pop(name)
 
 
+def reversed_in(name):
+    def damage(config):
+        owner = config["estimator"] if name == "classes" else config
+        turned = owner[name][::-1] if name != "categories" else [c[::-1] for c in owner[name]]
+        assert turned != owner[name]
+        owner[name] = turned
+
+    return damage
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -116,6 +126,11 @@ def without(name):
         lambda config: config.update(categories=[[], [], []]),
         lambda config: config.update(categories=None),
         lambda config: config.update(players=["a", "b"]),
+        reversed_in("players"),
+        reversed_in("outputs"),
+        reversed_in("classes"),
+        reversed_in("categories"),
+        lambda config: config["id2label"].update({"0": "no", "1": "yes"}),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(damage, saved, tmp_path):

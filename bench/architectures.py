@@ -5,6 +5,7 @@ Self-explaining models are judged on their own trained game, explainers of a bla
 
 import dataclasses
 import functools
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,10 +27,13 @@ class Effort:
     """How much is spent on a fold.
 
     Args:
+        box: Kind of the black box, one of `bench.problems.models.MODELS`.
         judged: Test rows whose explanations are judged.
         leaked: Test rows whose selections are searched for leaks.
         truth_budget: Coalitions per judged row behind sampled truth.
         budget: Coalitions per player of the sampling explainer.
+        pairs: Pairs of orders behind each label.
+        labelled: Training rows that amortized explainers are given labels of, or learn from.
         epochs: Passes of the networks over the rows; None lets them decide.
         rounds: Most rounds of the additive boosting (EBM); None lets it decide.
         judge_epochs: Most passes of the independent judge of selections.
@@ -37,10 +41,13 @@ class Effort:
         settings: More keyword arguments of the HarsanyiNet.
     """
 
+    box: str = "boosted"
     judged: int = 24
     leaked: int = 300
     truth_budget: int = 10_000
     budget: int = 20
+    pairs: int = 2
+    labelled: int = 2_000
     epochs: int | None = None
     rounds: int | None = None
     judge_epochs: int = 60
@@ -69,9 +76,9 @@ class Fold:
 
     @functools.cached_property
     def box(self) -> Any:  # noqa: ANN401 - a fitted pipeline
-        """Boosted trees on coded rows: the black box, and the reference for accuracy."""
+        """The black box on coded rows, and the reference for accuracy."""
         start = time.perf_counter()
-        box = fit_box("boosted", self.table, self.learn, seed=self.seed)
+        box = fit_box(self.effort.box, self.table, self.learn, seed=self.seed)
         self.box_seconds = time.perf_counter() - start
         return box
 
@@ -260,7 +267,7 @@ def _sampled(estimator: str, absence: str) -> Train:
             return np.asarray(box.predict(part))
 
         def problem(rows: np.ndarray) -> Problem:
-            name = f"{fold.table.name}/boosted/{absence}@{fold.seed}"
+            name = f"{fold.table.name}/{fold.effort.box}/{absence}@{fold.seed}"
             return box_problem(
                 name, box, fold.table, fold.learn, rows, absence=absence, seed=fold.seed
             )
@@ -278,6 +285,50 @@ def _sampled(estimator: str, absence: str) -> Train:
     return train
 
 
+def _amortized(objective: str) -> Train:
+    """An explainer of the boosted trees that answers in one pass: trained on sampled labels, or by
+    FastSHAP's least squares without any."""
+
+    def train(fold: Fold) -> Trained:
+        from amortized import AmortizedExplainer, LabelStore, presets
+
+        effort = fold.effort
+        filled = torch.from_numpy(fold.judged_rows(np.arange(len(fold.table.y))))
+        base = _sampled("shapley", "baseline")(fold)
+        name = f"{fold.table.name}/{fold.effort.box}/baseline@{fold.seed}"
+
+        def problem(rows: np.ndarray) -> Problem:
+            found = box_problem(name, fold.box, fold.table, fold.learn, rows, seed=fold.seed)
+            return dataclasses.replace(found, x=filled[rows], content_hash="")
+
+        games = problem(fold.learn[:1]).game_factory
+        chosen = np.random.default_rng((fold.seed, 9)).permutation(fold.learn)[: effort.labelled]
+        start = time.perf_counter()
+        words = presets.fastshap() if objective == "fastshap" else {}
+        explainer = AmortizedExplainer.from_target(games, filled[chosen], **words)
+        settings: dict[str, Any] = {"progress": False}
+        if effort.epochs is not None:
+            settings["epochs"] = effort.epochs
+        if objective == "fastshap":
+            explainer.fit(filled[chosen], **settings)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                store = LabelStore(folder).generate(
+                    games, filled[chosen], pairs=effort.pairs, progress=False
+                )
+                explainer.fit(store, **settings)
+        seconds = time.perf_counter() - start
+        return Trained(
+            predict=base.predict,
+            problem=problem,
+            contender=lambda problem: explainer,
+            method_class="amortized",
+            seconds=fold.box_seconds + seconds,
+        )
+
+    return train
+
+
 def _preset(name: str) -> Train:
     def settings(k: int) -> dict[str, Any]:
         from amortized import presets
@@ -290,6 +341,8 @@ def _preset(name: str) -> Train:
 ARCHITECTURES: dict[str, Train] = {
     "sampling": _sampled("shapley", "baseline"),
     "permutation": _sampled("permutation_shapley", "marginal"),
+    "amortized": _amortized("labels"),
+    "fastshap": _amortized("fastshap"),
     "harsanyi": _harsanyi(),
     "chen2023": _harsanyi("chen2023"),
     "ebm": _ebm,
@@ -298,8 +351,9 @@ ARCHITECTURES: dict[str, Train] = {
     "invase": _preset("invase"),
     "realx": _preset("realx"),
 }
-"""Name -> training on a fold. `sampling` and `permutation` explain boosted trees, absent columns at
-the baseline or averaged over the background; the other ones explain themselves."""
+"""Name -> training on a fold. The first four explain boosted trees, by sampling (absent columns at the
+baseline, or averaged over the background) or by a network trained to; the others explain
+themselves."""
 
 REFERENCE = "sampling"
 """Whose accuracy the price of interpretability is measured against: the boosted trees."""

@@ -47,6 +47,16 @@ class Evaluation:
         facts: Counted cost and quality, one number or word each.
         explanation: The answer of the first run.
         truth: What it was judged against, or None.
+
+    Example:
+        >>> from bench import evaluate, ground_truth, sampled
+        >>> from bench.problems.catalogue import named_problem
+        >>> airport = named_problem("synthetic/airport")
+        >>> def judged(name):
+        ...     explainer = sampled(name, budget=40)(airport)
+        ...     return evaluate(explainer, airport, ground_truth(airport), name=name)
+        >>> "squared_error" in judged("kernel_shap").scores
+        True
     """
 
     method: str
@@ -131,6 +141,16 @@ def evaluate(
         ValueError: If `repeats` is not positive, `more` names something else, or the explainer
             answered for other explicands.
         metrics.NotComparable: If explanation and truth are of different estimands or games.
+
+    Example:
+        >>> from bench import evaluate, ground_truth, sampled
+        >>> from bench.problems.catalogue import named_problem
+        >>> airport = named_problem("synthetic/airport")
+        >>> def judged(name):
+        ...     explainer = sampled(name, budget=40)(airport)
+        ...     return evaluate(explainer, airport, ground_truth(airport), name=name)
+        >>> judged("permutation_shapley").explains
+        'box'
     """
     if repeats < 1:
         raise ValueError(f"repeats={repeats}; an evaluation needs one run.")
@@ -192,7 +212,8 @@ def evaluate(
         few = problem.game(None if problem.is_whole else take(problem.x, slice(0, NULL_ROWS)))
         measured |= nulls_as_facts(game_nulls(lambda game: explainer.play(game, **words()), few))
     own = _is_own(explainer, problem, first, ledgers[0])
-    if own:  # its pass through its parts is no forward call that a hook would see
+    if own or isinstance(explainer, torch.nn.Module):
+        # its pass through its parts is no forward call that a hook would see
         ledgers = [dataclasses.replace(one, passes=max(one.passes, len(first))) for one in ledgers]
     return Evaluation(
         method=name or first.method or type(explainer).__name__,
@@ -275,6 +296,17 @@ def paired_difference(
 
     Raises:
         ValueError: If they were judged on different games, or either lacks the metric.
+
+    Example:
+        >>> from bench import evaluate, ground_truth, paired_difference, sampled
+        >>> from bench.problems.catalogue import named_problem
+        >>> airport = named_problem("synthetic/airport")
+        >>> def judged(name):
+        ...     explainer = sampled(name, budget=40)(airport)
+        ...     return evaluate(explainer, airport, ground_truth(airport), name=name)
+        >>> difference = paired_difference(judged("permutation_shapley"), judged("kernel_shap"))
+        >>> bool(difference.low <= difference.value <= difference.high)
+        True
     """
     if one.game_id != two.game_id:
         raise ValueError(

@@ -9,6 +9,7 @@ methods and repetitions of a table are judged on the same model calls.
 
 import argparse
 import dataclasses
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from baselines import compress, from_callable, leverage_shap
 from baselines.coalitions import check_coalitions
+from baselines.files import atomic_write
 from bench.problems.models import coded, fit_box
 from bench.problems.tabular import Table, load, split
 from bench.provenance import provenance
@@ -201,6 +203,41 @@ class Judge:
         return float((mean - self.values.mean(-1)).abs().mean())
 
 
+def resumed(
+    folder: Path, names: Sequence[str], *, settings: dict[str, int] | None = None
+) -> tuple[list[Comparison], float]:
+    """Comparisons of every table and model, those in the folder not made again.
+
+    Args:
+        folder: Holds one JSON file for each.
+        names: Tables.
+        settings: Keyword arguments of `compare`.
+
+    Returns:
+        The comparisons in order, and the seconds that making them took.
+    """
+    from tqdm import tqdm
+
+    found, seconds = [], 0.0
+    words = settings or {}
+    pairs = [(name, kind) for name in names for kind in KINDS]
+    for name, kind in tqdm(pairs, desc="comparisons"):
+        ending = "".join(f"-{key}{value}" for key, value in sorted(words.items()))
+        path = folder / f"{name}-{kind}{ending}.json"
+        if path.is_file():
+            said = json.loads(path.read_text())
+        else:
+            start = time.perf_counter()
+            made = compare(load(name), kind, **words)
+            said = dataclasses.asdict(made) | {"seconds": time.perf_counter() - start}
+            atomic_write(path, json.dumps(said).encode())
+        seconds += said.pop("seconds")
+        for by_size in ("iid", "herded"):
+            said[by_size] = {int(size): error for size, error in said[by_size].items()}
+        found.append(Comparison(**said))
+    return found, seconds
+
+
 def write_report(comparisons: Sequence[Comparison], seconds: float, command: str) -> str:
     """The comparison as Markdown.
 
@@ -313,16 +350,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tables", nargs="+", default=list(TABLE_NAMES), metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path("docs/results/cte.md"))
     options = parser.parse_args(arguments)
-    start, comparisons = time.perf_counter(), []
-    for name in options.tables:
-        table = load(name)
-        for kind in KINDS:
-            comparisons.append(compare(table, kind))
-            last = comparisons[-1]
-            print(f"{name} {kind}: gain {last.gain:.2f}, rows {last.fewer_rows:.1f}", flush=True)
+    cells = options.out.with_suffix("")
+    cells.mkdir(parents=True, exist_ok=True)
+    comparisons, seconds = resumed(cells, options.tables)
     command = f"python -m bench.paper_cte --out {options.out.as_posix()}"
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(write_report(comparisons, time.perf_counter() - start, command))
+    options.out.write_text(write_report(comparisons, seconds, command))
 
 
 if __name__ == "__main__":

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EFFORT = Effort(
+    box="logistic",
     judged=3,
     leaked=50,
     truth_budget=600,
     budget=8,
     epochs=2,
+    labelled=40,
+    pairs=1,
     rounds=30,
     judge_epochs=3,
     nulls=True,

@@ -87,6 +87,17 @@ def leaderboard(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":
 
     Raises:
         ValueError: If there are no evaluations.
+
+    Example:
+        >>> from bench import evaluate, ground_truth, leaderboard, sampled
+        >>> from bench.problems.catalogue import named_problem
+        >>> airport = named_problem("synthetic/airport")
+        >>> def judged(name):
+        ...     explainer = sampled(name, budget=40)(airport)
+        ...     return evaluate(explainer, airport, ground_truth(airport), name=name)
+        >>> table = leaderboard([judged("permutation_shapley"), judged("kernel_shap")])
+        >>> len(table)
+        2
     """
     import pandas as pd
 
@@ -217,7 +228,8 @@ def _diagnosed(explanation: Explanation) -> dict[str, float]:
         found["additivity_gap"] = float(gap.abs().max())
     spectrum = explanation.diagnostics.get("order_spectrum")
     if spectrum is not None and spectrum.ndim >= 1:
-        shares = spectrum.double().reshape(-1, spectrum.shape[-1]).mean(0).tolist()
+        by_order = spectrum.mean(-1) if spectrum.ndim == 3 else spectrum
+        shares = by_order.double().reshape(-1, by_order.shape[-1]).mean(0).tolist()
         found |= {f"order_{size}": sum(shares[size - 1 : size]) for size in range(1, 5)}
         found |= {"order_more": sum(shares[4:]), "uninformative_mass": shares[-1]}
     return found

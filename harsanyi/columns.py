@@ -13,6 +13,9 @@ from harsanyi.table import Column
 
 Unknown = Literal["error", "missing"]
 
+FARTHEST = 1e150
+"""Numbers of larger size have squares, or sums of squares, beyond float64."""
+
 
 def learn_columns(frame: Any) -> tuple[Column, ...]:  # noqa: ANN401 - a pandas frame
     """Names, kinds and categories of the columns of a frame.
@@ -98,6 +101,25 @@ def encode_frame(
             else _numbers(values, column.name)
         )
     return rows
+
+
+def check_reach(rows: np.ndarray, columns: Sequence[Column]) -> None:
+    """Refuse numbers that a fit cannot square and sum.
+
+    Args:
+        rows: Training rows `(b, n)`.
+        columns: The players.
+
+    Raises:
+        ValueError: If a number is beyond `FARTHEST`, naming its column.
+    """
+    far = np.abs(np.nan_to_num(rows)).max(0, initial=0.0) > FARTHEST
+    if far.any():
+        i = int(far.argmax())
+        raise ValueError(
+            f"column {columns[i].name!r} of X holds {np.nanmax(np.abs(rows[:, i])):.3g}; a fit "
+            f"takes numbers up to {FARTHEST:.0e}. Rescale it."
+        )
 
 
 def category_code(value: Any, column: Column) -> float:  # noqa: ANN401

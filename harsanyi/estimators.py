@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from harsanyi.columns import Unknown, encode_frame, learn_columns
+from harsanyi.columns import Unknown, check_reach, encode_frame, learn_columns
 from harsanyi.fitting import Schedule
 from harsanyi.measures import measure, out_of_bag
 from harsanyi.net import HarsanyiNet
@@ -226,6 +226,7 @@ class _HarsanyiEstimator(BaseEstimator):
         self.columns_ = learn_columns(frame)
         self.players_ = [column.name for column in self.columns_]
         rows = encode_frame(frame, self.columns_, self.unknown)
+        check_reach(rows, self.columns_)
         kept = weight > 0
         if not kept.any():
             raise ValueError("every weight in sample_weight is zero; at least one row must count.")
@@ -274,8 +275,9 @@ class _HarsanyiEstimator(BaseEstimator):
             from harsanyi.presets import grow_published
 
             return grow_published(train, validation, self.preset, **options)
-        from harsanyi.recipe import grow
+        from harsanyi.recipe import check_recipe, grow
 
+        check_recipe(self.parts, self.bags)
         parts = None if self.parts is None else tuple(self.parts)
         return grow(train, validation, parts=parts, bags=self.bags, **options)
 
@@ -296,7 +298,7 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
             "chen2023-released" for it as published, dead blocks included; None for the recipe for
             tables.
         parts: Kinds of parts to use, such as ("gated", "trees"); the recipe's choice when None.
-        bags: Bags per part; the recipe's choice when None.
+        bags: Bags per part; the recipe's choice when None. 1 means 2: one to judge the other.
         absence: "mask", "baseline" (absent, too, when a cell equals `baseline_`) or "marginal"
             (averaged over the training rows, where every part can).
         baseline: "mean" (mode for a category), or one raw row, in order or by name.
@@ -539,9 +541,10 @@ class HarsanyiRegressor(RegressorMixin, _HarsanyiEstimator):
 def _mask(present: Any, x: Tensor) -> Tensor | None:  # noqa: ANN401
     if present is None:
         return None
-    mask = present if isinstance(present, Tensor) else torch.from_numpy(np.array(present))
-    if mask.dtype != torch.bool:
+    mask = present if isinstance(present, Tensor) else np.asarray(present)
+    if mask.dtype not in (torch.bool, np.dtype(bool)):
         raise TypeError(f"present has dtype {mask.dtype}; pass a bool mask, true = present.")
+    mask = mask if isinstance(mask, Tensor) else torch.from_numpy(mask.copy())
     if mask.shape not in (x.shape, x.shape[1:], (1, x.shape[1])):
         raise ValueError(
             f"present has shape {tuple(mask.shape)}; X has {tuple(x.shape)}, and one flag per "
@@ -555,6 +558,8 @@ def _key(random_state: Any) -> int:  # noqa: ANN401
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
     if isinstance(random_state, (int, np.integer)):
+        if not 0 <= random_state < 2**62:
+            raise ValueError(f"random_state={random_state}; pass an int from 0 to 2**62 - 1.")
         return int(random_state)
     if isinstance(random_state, (np.random.RandomState,)):
         return int(random_state.randint(2**31 - 1))

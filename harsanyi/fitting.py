@@ -47,7 +47,7 @@ class Schedule:
             TypeError: If it is not a number.
         """
         for name, low, high, whole in (
-            ("epochs", 0, math.inf, True),
+            ("epochs", 1, math.inf, True),
             ("batch_size", 1, math.inf, True),
             ("learning_rate", 0, 1e3, False),
             ("weight_decay", 0, 1e3, False),

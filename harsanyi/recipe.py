@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def grow(
         validation: More rows.
         parts: Kinds of parts: "additive", "waves", "trees", "subsets", "gated", "products"; the
             first three when None.
-        bags: Bags per part, at least 2; 8 when None.
+        bags: Bags per part; 8 when None. A bag is judged on what it leaves out, so 1 means 2.
         schedule: How long and how hard to train what is trained by gradients; the share of the
             loss on coalitions.
         dtype: Of the weights.
@@ -62,11 +63,14 @@ def grow(
         on all rows by bags that did not see them.
 
     Raises:
-        ValueError: If a kind of part is unknown or has no closed form for the table's absence.
+        ValueError: If a kind of part is unknown or has no closed form for the table's absence, there
+            is none, or `bags` is below 1.
+        TypeError: If `bags` is no whole number, or `parts` one string.
     """
+    check_recipe(parts, bags)
     schedule = schedule or Schedule()
     table = train if validation is None else joined(train, validation)
-    kinds = parts or (MARGINAL if table.absence == "marginal" else DEFAULT)
+    kinds = (MARGINAL if table.absence == "marginal" else DEFAULT) if parts is None else parts
     growers = _growers(table.absence)
     unknown = [kind for kind in kinds if kind not in growers]
     if unknown:
@@ -80,6 +84,25 @@ def grow(
         folder = None if checkpoint_dir is None else Path(checkpoint_dir) / kind
         grown.append(growers[kind](folds, key, schedule, folder, progress))
     return _compose(folds, grown, dtype)
+
+
+def check_recipe(parts: object, bags: object) -> None:
+    """Refuse what no recipe can mean.
+
+    Raises:
+        TypeError: If `bags` is no whole number, or `parts` one string.
+        ValueError: If `bags` is below 1, or `parts` names none.
+    """
+    if isinstance(parts, str):
+        raise TypeError(f"parts={parts!r}; pass a sequence of names, such as ({parts!r},).")
+    if parts is not None and not len(parts):  # pyright: ignore[reportArgumentType]
+        raise ValueError("parts is empty; name at least one part, or pass None for the recipe's.")
+    if bags is None:
+        return
+    if not isinstance(bags, Integral) or isinstance(bags, bool):
+        raise TypeError(f"bags={bags!r}; pass a whole number, or None for {BAGS}.")
+    if bags < 1:
+        raise ValueError(f"bags={bags}; pass at least 1 (which means 2: one to judge the other).")
 
 
 Grower = Callable[[Folds, int, Schedule, Path | None, bool], Grown]

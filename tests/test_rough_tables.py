@@ -59,6 +59,15 @@ def test_a_column_without_known_cells_can_be_a_player(parts, known):
     ("name", "value", "kind"),
     [
         ("epochs", -1, ValueError),
+        ("epochs", 0, ValueError),
+        ("bags", 0, ValueError),
+        ("bags", -1, ValueError),
+        ("bags", 1.5, TypeError),
+        ("bags", "a", TypeError),
+        ("parts", [], ValueError),
+        ("parts", "trees", TypeError),
+        ("random_state", 2**70, ValueError),
+        ("random_state", -1, ValueError),
         ("epochs", "many", TypeError),
         ("batch_size", 0, ValueError),
         ("batch_size", 2.5, TypeError),
@@ -76,7 +85,32 @@ def test_a_column_without_known_cells_can_be_a_player(parts, known):
 def test_settings_out_of_range_are_refused_by_name(name, value, kind):
     X, y = table()
     with pytest.raises(kind, match=name):
-        HarsanyiClassifier(**{**QUICK, name: value}, parts=("additive",)).fit(X, y)
+        HarsanyiClassifier(**{**QUICK, "parts": ("additive",), name: value}).fit(X, y)
+
+
+@pytest.mark.parametrize("scale", [1e308, -1e160])
+def test_numbers_whose_squares_overflow_are_refused_with_column_and_limit(scale):
+    X, y = table()
+    X["a"] = X["a"] * 0 + scale
+    X.loc[X.index[0], "a"] = 0.0
+    with pytest.raises(ValueError, match=r"'a' of X .*1e\+150"):
+        HarsanyiClassifier(**QUICK).fit(X, y)
+
+
+def test_a_far_number_after_the_fit_is_explained_like_any():
+    X, y = table()
+    model = HarsanyiClassifier(**QUICK).fit(X, y)
+    far = X.copy()
+    far["a"] = 1e308
+    assert is_sound(model, far)
+
+
+@pytest.mark.parametrize("present", ["a", [1, 0], 1.0])
+def test_a_mask_of_another_kind_is_refused_by_name(present):
+    X, y = table()
+    model = HarsanyiClassifier(**QUICK, parts=("additive",)).fit(X, y)
+    with pytest.raises(TypeError, match="present"):
+        model.explain(X, present=present)
 
 
 def test_weights_too_large_to_sum_are_refused():

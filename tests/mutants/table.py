@@ -616,4 +616,40 @@ MUTANTS = (
         replacement="return x, y, np.roll(matters(x), 1, 0)",
         test="test_selections.py::test_what_does_not_matter_does_not_move_the_probability",
     ),
+    # Images
+    Mutant(
+        bug="a gate on a grid lets one absent player pass",
+        file="harsanyi/parts/stencils.py",
+        source="return missing == 0",
+        replacement="return missing <= 1",
+        test="test_image_exactness.py::test_pixels_alone_play_the_game_where_patches_are_players",
+    ),
+    Mutant(
+        bug="fields at the border count players outside the grid",
+        file="harsanyi/parts/stencils.py",
+        source="members = sizes(stencil, grid, free).clamp(min=1)",
+        replacement="members = stencil.sum((1, 2))[None, :, None, None].expand(b, -1, *grid)",
+        test="test_image_exactness.py::test_one_transposed_convolution_shares_as_fields_do",
+    ),
+    Mutant(
+        bug="a place outside the grid is a child of the published net",
+        file="harsanyi/parts/cells.py",
+        source="inside = self.inside.to(z.dtype)",
+        replacement="inside = torch.ones_like(self.inside).to(z.dtype)",
+        test="test_image_exactness.py::test_borders_of_the_published_net_stay_alive",
+    ),
+    Mutant(
+        bug="one pixel of the baseline's colour makes a patch absent",
+        file="harsanyi/patches.py",
+        source="return tiles.any(-1)",
+        replacement="return tiles.all(-1)",
+        test="test_image_exactness.py::test_a_patch_is_absent_when_every_pixel_has_the_baselines_colour",
+    ),
+    Mutant(
+        bug="explaining leaves batch statistics to be taken",
+        file="harsanyi/image_net.py",
+        source="each.training = False",
+        replacement="pass",
+        test="test_image_exactness.py::test_explaining_changes_neither_mode_nor_statistics_nor_random_state",
+    ),
 )

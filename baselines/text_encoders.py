@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from baselines.text_attention import SharedScores
 from baselines.text_networks import Read, blocks, position_offset
 from baselines.text_removal import TokenTable
 
@@ -128,6 +129,10 @@ class FirstTokenEncoder:
         hidden = torch.cat([self.embed(inputs) for inputs in variants]).flatten(0, 1)
         projected = self.layers[0].project(hidden) if len(self.layers) > 1 else hidden
         size = table.owners.shape
+        shared = None
+        if table.substitute is None and len(self.layers) > 1:
+            scores = rearrange(projected, "(b t) d -> b t d", t=size[1])
+            shared = SharedScores(scores, table.lengths, self.layers[0].heads)
 
         def read(texts: Tensor, coalitions: Tensor) -> Tensor:
             present = table.present(texts, coalitions)
@@ -137,20 +142,21 @@ class FirstTokenEncoder:
             if table.substitute is not None:
                 token = token + ~present[row, place] * (size[0] * size[1])
             token = token.to(hidden.device)
-            return self._run(hidden[token], projected, token, blocks(read_on.sum(1)))
+            lengths = blocks(read_on.sum(1))
+            mixed = shared.mix(texts, present) if shared and shared.serves(texts) else None
+            if mixed is None and len(self.layers) > 1:
+                mixed = self.layers[0].mix(projected.index_select(0, token), lengths)
+            return self._run(hidden.index_select(0, token), mixed, lengths)
 
         return read
 
     def _run(
-        self,
-        hidden: Tensor,
-        projected: Tensor,
-        token: Tensor,
-        lengths: list[tuple[int, int, int]],
+        self, hidden: Tensor, mixed: Tensor | None, lengths: list[tuple[int, int, int]]
     ) -> Tensor:
-        for i, layer in enumerate(self.layers[:-1]):
-            parts = projected[token] if i == 0 else layer.project(hidden)
-            hidden = layer.finish(hidden, layer.mix(parts, lengths))
+        for layer in self.layers[:-1]:
+            if mixed is None:
+                mixed = layer.mix(layer.project(hidden), lengths)
+            hidden, mixed = layer.finish(hidden, mixed), None
         return self.classify(self.layers[-1].first_only(hidden, lengths)[:, None])
 
 

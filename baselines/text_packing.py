@@ -14,7 +14,7 @@ from baselines.text_encoders import first_token_encoder
 from baselines.text_networks import ByAttention, ByDropping, Reader
 from baselines.text_removal import TokenTable
 
-TILE_TOKENS = 2**12
+TILE_TOKENS = 2**11
 """Tokens in one call of a network on a CPU: what keeps a feed-forward layer in its cache."""
 
 DEVICE_TILE_TOKENS = 2**17

@@ -311,19 +311,19 @@ class LabelStore:
         rank: int | None = None,
         world_size: int | None = None,
         progress: bool = True,
-    ) -> int:
+    ) -> list[str]:
         """Make what is planned and not there; the arguments are those of `generate`.
 
         Returns:
-            Number of shards that this call wrote.
+            Names of the shards that this call wrote.
         """
         self._open(model, self.passes()[0].examples)
-        written = 0
+        written = []
         for one in self.passes():
             work = _work(one, model, teacher)
-            written += len(
-                shards.run(one.plan, work, rank=rank, world_size=world_size, progress=progress)
-            )
+            going = {"rank": rank, "world_size": world_size, "progress": progress}
+            done = shards.run(one.plan, work, **going)
+            written += [f"{one.plan.folder.name}/{shard}" for shard in done]
         return written
 
     def work(self, one: Pass, model: GameFactory) -> shards.Work:

@@ -30,7 +30,7 @@ app.command()(paper)
 Target = Annotated[str | None, typer.Option(help="Column to predict.")]
 Task = Annotated[str, typer.Option(help="auto, classification or regression.")]
 
-KINDS = ("tabular", "lex", "images", "text")
+KINDS = ("tabular", "lex", "images", "text", "explainer")
 """What `train` can train."""
 
 
@@ -42,7 +42,7 @@ def train(
             metavar="[KIND] DATA",
             help="tabular (default) or lex, then a CSV; images, then mnist, fashion, cifar10, "
             "digits or a folder with a folder per class; text, then a file with columns text and "
-            "label.",
+            "label; explainer, then a file of texts and --target-model.",
         ),
     ],
     target: Target = None,
@@ -60,6 +60,13 @@ def train(
         str, typer.Option(help="text: sum, matrices, bag, ngrams... or several joined by +.")
     ] = "sum",
     epochs: Annotated[int | None, typer.Option(help="images, text: passes over the data.")] = None,
+    target_model: Annotated[
+        str, typer.Option(help="explainer: folder or hub name of the explained classifier.")
+    ] = "",
+    removal: Annotated[
+        str, typer.Option(help="explainer: what becomes of absent words: drop, mask or pad.")
+    ] = "drop",
+    pairs: Annotated[int, typer.Option(help="explainer: antithetic pairs of labels per text.")] = 1,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -73,6 +80,15 @@ def train(
             found = train_images(
                 str(path), out, players=players, epochs=epochs, test_share=test_share, seed=seed,
                 progress=not as_json,
+            )  # fmt: skip
+            answer(*found, as_json)
+            return
+        if kind == "explainer":
+            from bench.cli_explainer import train_explainer
+
+            found = train_explainer(
+                str(path), out, target_model=target_model, players=players, removal=removal,
+                pairs=pairs, epochs=epochs, seed=seed, progress=not as_json,
             )  # fmt: skip
             answer(*found, as_json)
             return
@@ -155,14 +171,28 @@ def explain(
     unknown: Annotated[
         str, typer.Option(help="A category that training did not show: error or missing.")
     ] = "error",
+    refine: Annotated[
+        int, typer.Option(help="explainer: fresh antithetic pairs per text, fused by precision.")
+    ] = 0,
+    target_model: Annotated[
+        str, typer.Option(help="explainer: the explained model, where --refine cannot find it.")
+    ] = "",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Explain rows of a CSV, or pictures, exactly; print, keep the values, make a page."""
     with friendly(debug, as_json):
+        from bench.cli_explainer import explain_saved, is_explainer
         from bench.cli_images import explain_images, is_image_model
         from bench.cli_text import explain_text, is_text_model
 
+        if is_explainer(model):
+            found = explain_saved(
+                model, text or [], data, out=out, html=html, top=top, command=_command(),
+                refine=refine, target_model=target_model,
+            )  # fmt: skip
+            answer(*found, as_json)
+            return
         if is_text_model(model):
             facts, shown = explain_text(
                 model, text or [], data, html=html, out=out, top=top, command=_command()

@@ -21,16 +21,35 @@ Folder = Annotated[Path, typer.Argument(help="Folder of the job.")]
 @truth_app.command("plan")
 def truth_plan(
     folder: Folder,
-    problem: Annotated[str, typer.Argument(help="A named problem, such as adult/mlp.")],
+    problem: Annotated[
+        str,
+        typer.Argument(help="A named problem, such as adult/mlp; texts with --target-model."),
+    ],
     budget: Annotated[int, typer.Option(help="Coalitions per row.")] = 20_000,
     rows: Annotated[int, typer.Option(help="Rows to make truth of.")] = 32,
     shard_size: Annotated[int, typer.Option(help="Rows per shard.")] = 16,
+    target_model: Annotated[
+        str, typer.Option(help="Label a file of texts under this classifier instead.")
+    ] = "",
+    players: Annotated[str, typer.Option(help="texts: word, token or sentence.")] = "word",
+    removal: Annotated[str, typer.Option(help="texts: drop, mask or pad.")] = "drop",
+    pairs: Annotated[int, typer.Option(help="texts: antithetic pairs per text.")] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on and make it.")] = False,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write down what is to be made, and say what it will cost."""
+    """Write down what is to be made, say what it will cost, and stop without --yes."""
     with friendly(debug, as_json):
+        if target_model:
+            from bench.cli_explainer import plan_labels
+
+            facts, words = plan_labels(
+                folder, problem, target_model=target_model, players=players, removal=removal,
+                pairs=pairs, seed=seed, shard_size=shard_size,
+            )  # fmt: skip
+            _planned(folder, facts, words, yes, as_json)
+            return
         from baselines import shards
         from bench.problems.catalogue import named_problem
         from bench.truth_jobs import plan_truth, truth_work
@@ -40,16 +59,14 @@ def truth_plan(
         cost = shards.estimate(plan, truth_work(plan, named), probe=1)
         facts = {"folder": str(folder), "items": cost.items, "shards": cost.shards}
         facts |= {"pending": cost.pending, "hours": cost.hours, "bytes": cost.bytes}
-        answer(facts, f"{cost}\nnext: harsanyi truth run {folder}", as_json)
+        _planned(folder, facts, str(cost), yes, as_json)
 
 
 @truth_app.command("run")
 def truth_run(folder: Folder, as_json: Json = False, debug: Debug = False) -> None:
     """Make what is not made yet; start it again after any crash, and in as many processes."""
     with friendly(debug, as_json):
-        from bench.truth_jobs import run_truth
-
-        written = run_truth(_planned_problem(folder), folder, progress=not as_json)
+        written = _run(folder, progress=not as_json)
         words = f"wrote {len(written)} shards\nnext: harsanyi truth check {folder}"
         answer({"folder": str(folder), "written": written}, words, as_json)
 
@@ -58,9 +75,7 @@ def truth_run(folder: Folder, as_json: Json = False, debug: Debug = False) -> No
 def truth_check(folder: Folder, as_json: Json = False, debug: Debug = False) -> None:
     """Read every shard; only this declares a truth fit for use (exit code 3 if it is not)."""
     with friendly(debug, as_json):
-        from bench.truth_jobs import check_truth
-
-        found = check_truth(folder)
+        found = _check(folder)
         facts = {"folder": str(folder), "complete": found.complete, "found": str(found)}
         answer(facts, str(found), as_json)
     if not found.complete:
@@ -115,6 +130,41 @@ def answer(facts: dict[str, Any], words: str, as_json: bool) -> None:
         as_json: Which of the two.
     """
     print(json.dumps(facts) if as_json else words)
+
+
+def _planned(folder: Path, facts: dict[str, Any], words: str, yes: bool, as_json: bool) -> None:
+    """Say what was planned; with `yes`, make it at once."""
+    if not yes:
+        answer(facts, f"{words}\nnext: harsanyi truth run {folder}", as_json)
+        return
+    if not as_json:
+        print(words)
+    written = _run(folder, progress=not as_json)
+    facts |= {"written": written}
+    answer(facts, f"wrote {len(written)} shards\nnext: harsanyi truth check {folder}", as_json)
+
+
+def _run(folder: Path, progress: bool) -> list[Any]:
+    """Make what lacks of a truth or of labels: numbers or names of the shards written."""
+    from bench.cli_explainer import is_label_store, run_labels
+
+    if is_label_store(folder):
+        return run_labels(folder, progress)
+    from bench.truth_jobs import run_truth
+
+    return run_truth(_planned_problem(folder), folder, progress=progress)
+
+
+def _check(folder: Path) -> Any:  # noqa: ANN401 - a report of either kind
+    from bench.cli_explainer import is_label_store
+
+    if is_label_store(folder):
+        from amortized import LabelStore
+
+        return LabelStore(folder).check()
+    from bench.truth_jobs import check_truth
+
+    return check_truth(folder)
 
 
 def _planned_problem(folder: Path) -> Any:  # noqa: ANN401 - a Problem

@@ -35,6 +35,25 @@ def test_the_tabular_example_takes_a_table_of_ones_own(tmp_path):
     assert load("tabular").main([str(tmp_path / "own.csv"), "y"], tmp_path, epochs=3) < 1e-5
 
 
+def test_the_text_example_is_exact_and_writes_what_it_shows(tmp_path, capsys):
+    data = tmp_path / "own.tsv"
+    rows = [
+        "a good film\tpos",
+        "not a good film\tneg",
+        "a bad film\tneg",
+        "not a bad film\tpos",
+    ] * 5
+    data.write_text("\n".join(["text\tlabel", *rows, ""]))
+    assert load("text").main([str(data)], tmp_path, epochs=3, min_count=1) < 1e-10
+    assert {"model", "review.html"} <= {path.name for path in tmp_path.iterdir()}
+    assert "absent against deleted: 0e+00" in capsys.readouterr().out
+
+
+def test_the_search_example_adds_up_on_the_documentation(capsys):
+    assert load("search").main([]) < 1e-10
+    assert "score" in capsys.readouterr().out
+
+
 def test_an_explainer_of_ones_own_is_judged_and_its_evaluations_counted():
     board = load("my_explainer").main(rows=3).set_index("method")
     n = int(board["n_players"].iloc[0])

@@ -61,6 +61,7 @@ _PAPER = {
     "batch_size": 32, "learning_rate": 0.01, "weight_decay": 0.0, "coalition_weight": 0.0,
     "published": True, "precision": "bfloat16",
 }  # fmt: skip
+_GREY_STEM = [[32, 3, 2], [32, 3, 2]]
 _STEM = [[32, 3, 1], [64, 3, 2], [64, 3, 2]]
 
 RECIPES: dict[tuple[str, str], Recipe] = {
@@ -71,27 +72,27 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("digits", "published"): Recipe(
         8, {"width": 32, "blocks": 4, "beta": 100.0, "gamma": 0.05}, {**_PAPER, "epochs": 100}
     ),
-    ("mnist", "patches"): Recipe(28, {"width": 64, "blocks": 6}, {**_MNIST, "epochs": 8}),
+    ("mnist", "patches"): Recipe(28, {"width": 64, "blocks": 5}, {**_MNIST, "epochs": 5}),
     ("mnist", "cells"): Recipe(
-        28, {"width": 48, "blocks": 6, "stem": [[24, 3, 2], [48, 3, 2]]}, {**_MNIST, "epochs": 8}
+        28, {"width": 32, "blocks": 6, "stem": _GREY_STEM}, {**_MNIST, "epochs": 7}
     ),
     ("mnist", "published"): Recipe(
-        28, {"width": 32, "blocks": 4, "beta": 100.0, "gamma": 0.05}, {**_PAPER, "epochs": 3}
+        28, {"width": 32, "blocks": 4, "beta": 100.0, "gamma": 0.05}, {**_PAPER, "epochs": 1}
     ),
     ("fashion", "patches"): Recipe(
-        28, {"width": 64, "blocks": 6}, {**_GREY, "shift": 1, "flip": True, "epochs": 16}
+        28, {"width": 32, "blocks": 6}, {**_GREY, "shift": 1, "flip": True, "epochs": 14}
     ),
     ("fashion", "cells"): Recipe(
-        28, {"width": 48, "blocks": 6, "stem": [[24, 3, 2], [48, 3, 2]]},
-        {**_GREY, "shift": 1, "flip": True, "epochs": 16},
+        28, {"width": 32, "blocks": 6, "stem": _GREY_STEM},
+        {**_GREY, "shift": 1, "flip": True, "epochs": 14},
     ),
-    ("cifar10", "patches"): Recipe(32, {"width": 64, "blocks": 10}, {**_CIFAR, "epochs": 30}),
+    ("cifar10", "patches"): Recipe(32, {"width": 64, "blocks": 10}, {**_CIFAR, "epochs": 10}),
     ("cifar10", "cells"): Recipe(
-        32, {"width": 64, "blocks": 10, "stem": _STEM}, {**_CIFAR, "epochs": 30}
+        32, {"width": 64, "blocks": 10, "stem": _STEM}, {**_CIFAR, "epochs": 10}
     ),
     ("cifar10", "published"): Recipe(
         32, {"width": 64, "blocks": 10},
-        {**_PAPER, "shift": 4, "flip": True, "epochs": 4},
+        {**_PAPER, "shift": 4, "flip": True, "epochs": 2},
     ),
 }  # fmt: skip
 """What is trained on what. "published" is `preset="chen2023-cnn"` with the authors' optimizer."""

@@ -30,7 +30,13 @@ SAME_END = 1e-4
 
 
 class NotComparable(ValueError):
-    """Two explanations do not stand for the same numbers, so no distance between them is one."""
+    """Two explanations do not stand for the same numbers, so no distance between them is one.
+
+    Example:
+        >>> from bench import NotComparable
+        >>> issubclass(NotComparable, ValueError)
+        True
+    """
 
 
 def check_comparable(explanation: Explanation, truth: Explanation) -> None:
@@ -422,6 +428,12 @@ def _words(players: Sequence[Any]) -> list[Any]:
 
 def _fitting(explanation: Explanation) -> str:
     fit = [m for m in FREE_METRICS if m != "efficiency_gap" or explanation.estimand in EFFICIENT]
+    if explanation.estimand == "selection":
+        return (
+            "A selection is a probability, not an effect. Metrics that fit it, in "
+            "bench.selection_metrics: tpr_at_k, auroc, average_precision, fdr, fpr against known "
+            f"selections, EvalX and stability without; of this module: {', '.join(fit)}."
+        )
     return (
         f"Metrics that fit it without this truth (truth=None): {', '.join(fit)}; "
         f"{', '.join(TRUTH_METRICS)} need a truth of estimand {explanation.estimand!r} of its "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn
 
-from amortized.lex.predictor import MLPPredictor
+from amortized.lex.predictor import ConvPredictor, MLPPredictor
 from baselines import training
 
 Array = NDArray[np.float64]
@@ -58,6 +58,49 @@ def auroc(scores: Array, truth: Bools) -> Array:
     above = (ranks * truth).sum(1) - inside * (inside + 1) / 2
     pairs = (inside * outside).astype(float)
     return np.divide(above, pairs, out=np.full(len(scores), np.nan), where=pairs > 0)
+
+
+def average_precision(scores: Array, truth: Bools) -> Array:
+    """Area under the precision-recall curve of each row, ties counted together.
+
+    Args:
+        scores: `(b, n)`, finite.
+        truth: Which players matter, bool `(b, n)`, at least one a row.
+
+    Returns:
+        `(b,)` from 0 to 1.
+
+    Raises:
+        ValueError: If shapes differ, a score is not finite, or a row has nothing that matters.
+    """
+    from sklearn.metrics import average_precision_score
+
+    _check(scores, truth)
+    if (truth.sum(1) == 0).any():
+        raise ValueError("truth has rows in which no player matters; leave them out.")
+    pairs = zip(truth, scores, strict=True)
+    return np.array([average_precision_score(right, score) for right, score in pairs])
+
+
+def mask_probe(selected: Bools, y: NDArray[np.int64]) -> float:
+    """Accuracy of guessing the label from the mask alone, without a single value.
+
+    Above chance is no proof of a leak, since a right selection may go with the label; it is where
+    nothing that can be shown tells the label.
+
+    Args:
+        selected: Bool `(b, n)`; a tree learns from the first half of the rows.
+        y: Labels `(b,)`.
+
+    Returns:
+        Accuracy on the second half.
+    """
+    from sklearn.tree import DecisionTreeClassifier
+
+    half = len(y) // 2
+    tree = DecisionTreeClassifier(max_leaf_nodes=64, random_state=0)
+    tree.fit(selected[:half], y[:half])
+    return float((tree.predict(selected[half:]) == y[half:]).mean())
 
 
 def fdr(selected: Bools, truth: Bools) -> Array:
@@ -126,14 +169,18 @@ class EvalX:
     finds no accomplice here. Its width and seed differ from the contenders'.
 
     Args:
-        X: Training rows `(rows, n)`.
+        X: Training rows `(rows, *features)`.
         y: Labels `(rows,)` from 0.
         seed: Of weights, batches and masks.
         width: Units of each of three hidden layers.
-        epochs: Passes over the rows, stopped early.
+        epochs: Passes over the rows, stopped early; None takes 60 for rows of numbers, 10 for
+            images.
+        groups: Player of each feature, -1 where it is never shown; None makes each a player.
 
     Source: Jethani, Sudarshan, Aphinyanaphongs and Ranganath (2021), EVAL-X.
     """
+
+    epochs = 60
 
     def __init__(
         self,
@@ -142,21 +189,22 @@ class EvalX:
         *,
         seed: int = 0,
         width: int = 150,
-        epochs: int = 60,
+        epochs: int | None = None,
+        groups: NDArray[np.int64] | None = None,
     ) -> None:
         rows = torch.as_tensor(X, dtype=torch.float32)
         labels = torch.as_tensor(y, dtype=torch.int64)
-        held = max(1, len(rows) // 10)
+        self.groups = None if groups is None else torch.as_tensor(groups)
+        held, wide = max(1, len(rows) // 10), rows[0].numel() > 500
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed + 9_000)
-            self.net = MLPPredictor(rows.shape[1], int(labels.max()) + 1, width, 3, True)
-        self.net.standardise.learn(rows[held:])
-
-        def masks(like: Tensor, noise: torch.Generator) -> Tensor:
-            return torch.rand(like.shape, generator=noise) < 0.5
+            self.net = _judging_net(rows, int(labels.max()) + 1, width)
+        self.net.standardise.learn(rows[held:])  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        n = rows[0].numel() if groups is None else int(groups.max()) + 1
 
         def loss(net: nn.Module, batch: tuple[Tensor, Tensor], noise: torch.Generator) -> Tensor:
-            return nn.functional.cross_entropy(net(batch[0], masks(batch[0], noise)), batch[1])
+            masks = self._shown(torch.rand(len(batch[0]), n, generator=noise) < 0.5)
+            return nn.functional.cross_entropy(net(batch[0], masks), batch[1])
 
         def score(net: nn.Module) -> float:
             fixed = torch.Generator().manual_seed(1)
@@ -167,8 +215,8 @@ class EvalX:
             self.net,
             (rows[held:], labels[held:]),
             loss,
-            epochs=epochs,
-            batch_size=256,
+            epochs=epochs or (10 if wide else self.epochs),
+            batch_size=128 if wide else 256,
             validate=score,
             patience=8,
             optimizer=training.AdamW(lr=2e-3, weight_decay=0.05),
@@ -176,10 +224,18 @@ class EvalX:
             key=seed + 9_001,
         )
 
+    def _shown(self, masks: Tensor) -> Tensor:
+        """Masks of players `(b, n)` as masks of features; a group of -1 is never shown."""
+        if self.groups is None:
+            return masks
+        return nn.functional.pad(masks, (0, 1))[:, self.groups]
+
     @torch.no_grad()
     def log_probs(self, X: Array, masks: Bools) -> Array:
-        """log p(y | x_S), `(b, classes)`, of rows `(b, n)` and bool masks `(b, n)`."""
-        logits = self.net(torch.as_tensor(X, dtype=torch.float32), torch.as_tensor(masks))
+        """log p(y | x_S), `(b, classes)`, of rows `(b, *features)` and masks `(b, n)`."""
+        rows, shown = torch.as_tensor(X, dtype=torch.float32), torch.as_tensor(masks)
+        parts = zip(rows.split(2048), shown.split(2048), strict=True)
+        logits = torch.cat([self.net(part, self._shown(mask)) for part, mask in parts])
         return torch.log_softmax(logits, -1).double().numpy()
 
     def accuracy(self, X: Array, y: NDArray[np.int64], masks: Bools) -> float:
@@ -189,6 +245,13 @@ class EvalX:
     def loss(self, X: Array, y: NDArray[np.int64], masks: Bools) -> float:
         """Mean of -log p(y | x_S) in nats."""
         return float(-self.log_probs(X, masks)[np.arange(len(y)), y].mean())
+
+
+def _judging_net(rows: Tensor, n_classes: int, width: int) -> nn.Module:
+    if rows.ndim == 2:
+        return MLPPredictor(rows.shape[1], n_classes, width, 3, True)
+    size = (rows.shape[2], rows.shape[3])
+    return ConvPredictor(rows.shape[1], size, n_classes, 24, True)
 
 
 LEAK_GAP = 0.1

@@ -5,7 +5,7 @@ p(y | x) = E over z ~ p(z | x), imputations ~ p(. | x_z)  of  p(y | x imputed)
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from amortized.lex.likelihood import Likelihood, with_draws
 from amortized.lex.masks import Bernoulli, MaskLaw
 from amortized.lex.selection import Selection
 from baselines import Explanation, Imputer
+
+if TYPE_CHECKING:
+    from amortized.lex.texts import LEXForTexts
 
 REGIMES = ("frozen", "free", "surrogate")
 
@@ -158,7 +161,8 @@ class LEX(Likelihood):
             network_baseline: Add the full-input network of `Reinforce("network")`.
             random_state: Seed of the initial weights, and of `fit` unless it gets its own; None
                 takes one from the system.
-            **settings: Keywords of `LEX`, or a preset's.
+            **settings: Keywords of `LEX`, or a preset's; a `selector` or `predictor` of your own
+                takes the place of the one made here.
 
         Returns:
             An untrained LEX.
@@ -179,7 +183,7 @@ class LEX(Likelihood):
             network_baseline=network_baseline,
             random_state=random_state,
         )
-        lex = cls(imputer=imputer, target_rate=target_rate, **parts, **settings)
+        lex = cls(imputer=imputer, target_rate=target_rate, **parts | settings)
         lex.seed = random_state
         return lex
 
@@ -209,7 +213,7 @@ class LEX(Likelihood):
             width: Channels of the first level of both networks.
             random_state: Seed of the initial weights, and of `fit` unless it gets its own; None
                 takes one from the system.
-            **settings: Keywords of `LEX`, or a preset's.
+            **settings: Keywords of `LEX`, or a preset's, as in `for_tabular`.
 
         Returns:
             An untrained LEX; players are patches, row by row.
@@ -226,9 +230,60 @@ class LEX(Likelihood):
             mask_channel=settings.get("regime") == "surrogate",
             random_state=random_state,
         )
-        lex = cls(imputer=imputer, target_rate=target_rate, **parts, **settings)
+        lex = cls(imputer=imputer, target_rate=target_rate, **parts | settings)
         lex.seed = random_state
         return lex
+
+    @staticmethod
+    def for_text(
+        texts: Sequence[str] | Sequence[Sequence[str]],
+        n_classes: int | None,
+        *,
+        imputer: Imputer | str = "words",
+        target_rate: float | None = None,
+        max_words: int | None = None,
+        vocabulary_size: int = 20_000,
+        width: int = 32,
+        reach: int = 1,
+        random_state: int | None = None,
+        **settings: Any,  # noqa: ANN401 - LEX's own keywords
+    ) -> "LEXForTexts":
+        """A LEX whose players are the words of a text, as many as it has.
+
+        Args:
+            texts: Strings, or lists of words, from which the vocabulary is read.
+            n_classes: Number of classes; None for regression.
+            imputer: `"words"` draws words as often as they occur in the texts, `"drop"` leaves
+                them out; or an imputer of rows of integers, 0 being padding.
+            target_rate: Share of words to select.
+            max_words: Most words of a text; None takes the longest of `texts`.
+            vocabulary_size: Most words to know; the others are one unknown word.
+            width: Size of the word vectors of both networks.
+            reach: Words that both networks see on either side of a word.
+            random_state: Seed of the initial weights, and of `fit` unless it gets its own.
+            **settings: Keywords of `LEX`, or a preset's.
+
+        Returns:
+            An untrained LEX; `fit` and `explain` take texts.
+
+        Raises:
+            TypeError: If `texts` holds neither strings nor lists of strings.
+            ValueError: If the vocabulary would be empty, or a setting does not fit texts.
+        """
+        from amortized.lex.texts import LEXForTexts
+
+        return LEXForTexts.build(
+            texts,
+            n_classes,
+            imputer=imputer,
+            target_rate=target_rate,
+            max_words=max_words,
+            vocabulary_size=vocabulary_size,
+            width=width,
+            reach=reach,
+            random_state=random_state,
+            **settings,
+        )
 
     def select(self, x: Any) -> "Selection":  # noqa: ANN401 - an array or a tensor
         """The distribution of selections of each explicand.

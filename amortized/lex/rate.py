@@ -10,12 +10,17 @@ the level, which projects them onto the directions that keep the rate.
 import torch
 from torch import Tensor
 
+NOBODY = -1e4
+"""Logit of padding: a player that does not exist is never selected."""
+
 WARM_UP = 0.15
 """Share of the steps over which rate or price move from nothing asked to what is asked."""
 
 
 def rate_level(logits: Tensor, rate: float) -> Tensor:
     """The level to take off Bernoulli logits so that their mean inclusion is the rate.
+
+    Players that do not exist (padding, logits of `NOBODY`) count in no mean.
 
     Args:
         logits: Any shape, finite.
@@ -25,6 +30,7 @@ def rate_level(logits: Tensor, rate: float) -> Tensor:
         Scalar in the dtype of the logits, differentiable in them: its gradient is that of the
         implicit function.
     """
+    logits = logits[logits > NOBODY / 2]
     fixed = logits.detach().double()
     low, high = fixed.min() - 40, fixed.max() + 40
     for _ in range(60):

@@ -14,6 +14,7 @@ from amortized.lex.inputs import plain
 from amortized.lex.masks import LAWS, make_law
 from amortized.lex.predictor import ConvPredictor, MLPPredictor
 from amortized.lex.selector import ConvSelector, MLPSelector
+from amortized.lex.words import WordPredictor, WordSelector
 from baselines import Imputer
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 FORMAT = "harsanyi-lex/1"
 
 BUILDABLE: Mapping[str, Callable[..., nn.Module]] = {
-    kind.__name__: kind for kind in (MLPSelector, ConvSelector, MLPPredictor, ConvPredictor)
+    kind.__name__: kind
+    for kind in (
+        *(MLPSelector, ConvSelector, WordSelector),
+        *(MLPPredictor, ConvPredictor, WordPredictor),
+    )
 }
 """Networks that are rebuilt from their config; others are passed to `from_pretrained`."""
 

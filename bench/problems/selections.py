@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 
 from bench.problems.images import load_images
@@ -34,6 +35,9 @@ class SelectionProblem:
         truth_test: Which players matter in the test rows.
         groups: Player of each flattened feature, or None when each feature is a player.
         probability: P(y = 1 | x) of rows where it is known in closed form, or None.
+        covariance: Covariance `(n, n)` of the features where they are normal with mean zero, or
+            None.
+        asked_rate: Share of players to select where it is not that of the players that matter.
     """
 
     name: str
@@ -45,6 +49,8 @@ class SelectionProblem:
     truth_test: Bools
     groups: NDArray[np.int64] | None = None
     probability: Callable[[Floats], Floats] | None = dataclasses.field(default=None, repr=False)
+    covariance: Floats | None = dataclasses.field(default=None, repr=False)
+    asked_rate: float | None = None
 
     @property
     def n_players(self) -> int:
@@ -58,8 +64,15 @@ class SelectionProblem:
 
     @property
     def rate(self) -> float:
-        """Mean share of players that matter in the test rows."""
-        return float(self.truth_test.mean())
+        """Share of players that methods are asked for: by default, of those that matter."""
+        return float(self.truth_test.mean()) if self.asked_rate is None else self.asked_rate
+
+    def feature_masks(self, masks: Bools) -> Bools:
+        """Masks of players `(b, n)` as masks of features `(b, *features)`."""
+        if self.groups is None:
+            return masks
+        padded = np.concatenate([masks, np.zeros((len(masks), 1), dtype=bool)], 1)
+        return padded[:, self.groups]  # a group of -1 is never shown
 
 
 def _f_a(x: Floats) -> Floats:
@@ -134,7 +147,14 @@ def syn(
         return x, y, matters(x)
 
     name = f"syn{number}" + (f"-rho{rho:g}" if rho else "")
-    return SelectionProblem(name, *draw(rows, 0), *draw(test_rows, 1), probability=probability)
+    apart = np.abs(np.subtract.outer(np.arange(N_FEATURES), np.arange(N_FEATURES)))
+    return SelectionProblem(
+        name,
+        *draw(rows, 0),
+        *draw(test_rows, 1),
+        probability=probability,
+        covariance=np.where(apart == 0, 1.0, rho**apart),
+    )
 
 
 def switch(*, rows: int = 10_000, test_rows: int = 10_000, seed: int = 0) -> SelectionProblem:
@@ -255,7 +275,7 @@ def switching_panels(
 
     Returns:
         The problem on images `(rows, 1, height, width)` in [0, 1]; the patches of the labelled
-        side matter.
+        side matter, and as many are asked for as hold ink there on average.
 
     Raises:
         ValueError: If the source is unknown or patches do not tile a panel.
@@ -287,12 +307,20 @@ def switching_panels(
 
     row, column = np.arange(side) // patch, np.arange(2 * side) // patch
     groups = (row[:, None] * 2 * per_side + column)[None]
+    train, test = pair(0, rows, 0), pair(1, test_rows, 1)
     return SelectionProblem(
         f"panels-{source}",
-        *pair(0, rows, 0),
-        *pair(1, test_rows, 1),
+        *train,
+        *test,
         groups=groups.astype(np.int64),
+        asked_rate=_inked(*train, patch),
     )
+
+
+def _inked(images: Floats, labels: NDArray[np.int64], truth: Bools, patch: int) -> float:
+    """Mean share of patches that hold ink and belong to the labelled panel."""
+    tiles = rearrange(images[:, 0], "b (h p) (w q) -> b (h w) (p q)", p=patch, q=patch)
+    return float(((tiles.max(-1) > 0.2) & truth).mean())
 
 
 Panel = tuple[Floats, NDArray[np.int64]]
@@ -314,11 +342,43 @@ def _panel_sources(source: str) -> tuple[list[Panel], list[Panel]]:
     return (digits, garments) if source == "mnist" else (garments, digits)
 
 
+def noise_only(*, rows: int = 10_000, test_rows: int = 10_000, seed: int = 0) -> SelectionProblem:
+    """A label that only a forbidden feature tells: what can be shown is four features of noise.
+
+    The selector reads the whole row, the forbidden feature too, so it can write the label into
+    *which* noise it shows. A selection that does is a leak; an honest one leaves accuracy at 1/2.
+
+    Args:
+        rows: Training rows.
+        test_rows: Test rows.
+        seed: Of the draws.
+
+    Returns:
+        The problem of five normal features, y = 1 where the first is positive; no player matters.
+
+    Source: after Jethani et al. (2021), sec. 3.
+    """
+
+    def draw(size: int, purpose: int) -> tuple[Floats, NDArray[np.int64], Bools]:
+        x = np.random.default_rng([seed, 10, purpose]).standard_normal((size, 5))
+        return x, (x[:, 0] > 0).astype(np.int64), np.zeros((size, 4), dtype=bool)
+
+    return SelectionProblem(
+        "noise-only",
+        *draw(rows, 0),
+        *draw(test_rows, 1),
+        groups=np.arange(-1, 4),
+        probability=lambda x: (x[:, 0] > 0).astype(np.float64),
+        asked_rate=0.5,
+    )
+
+
 PROBLEMS: dict[str, Callable[..., SelectionProblem]] = {
     **{f"syn{number}": partial(syn, number) for number in _SYN},
     "syn6-rho0.7": partial(syn, 6, rho=0.7),
     "switch": switch,
     "hypercubes": hypercubes,
+    "noise-only": noise_only,
     "panels-digits": switching_panels,
     "panels-mnist": partial(switching_panels, "mnist", rows=10_000),
     "panels-fashion": partial(switching_panels, "fashion", rows=10_000),

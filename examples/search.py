@@ -17,8 +17,8 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from harsanyi import MaxSim
 
 DOCS = Path(__file__).resolve().parent.parent
-COMMON = {*"a an and are as at be by for from in is it its of on or that the this to".split(), "with"}
-    "a an and are as at be by for from in is it its of on or that the this to what with".split()
+COMMON = set(
+    re.findall(r"\w+", "a an and are as at be by for from in is it its of on or the this to")
 )
 
 
@@ -36,9 +36,9 @@ def encode(text: str) -> tuple[list[str], torch.Tensor]:
     """Words of a text and their vectors: words that share letters in a row are near."""
     words = [w for w in re.findall(r"[a-z][a-z-]+", text.lower()) if w not in COMMON]
     hashing = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), n_features=1024)
-    return words, torch.from_numpy(hashing.transform(words).toarray()) if words else torch.zeros(
-        0, 1024
-    )
+    if not words:
+        return [], torch.zeros(0, 1024)
+    return words, torch.from_numpy(hashing.transform(words).toarray())
 
 
 def main(arguments: list[str]) -> float:

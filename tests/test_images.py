@@ -359,3 +359,71 @@ def test_a_truncated_picture_is_refused(tmp_path):
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
     with pytest.raises(ValueError, match=r"b\.png is truncated"):
         small().explain(tmp_path / "b.png")
+
+
+def test_the_example_is_exact_on_pixels_and_writes_a_gallery(tmp_path, capsys):
+    import importlib.util
+
+    path = Path(__file__).resolve().parent.parent / "examples" / "images.py"
+    spec = importlib.util.spec_from_file_location("example_images", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    assert example.main([], tmp_path, epochs=2) < 1e-10
+    page = (tmp_path / "gallery.html").read_text()
+    assert page.count("<img") == 12
+    assert "patch" in capsys.readouterr().out
+
+
+def test_the_command_line_trains_on_a_folder_and_explains_pictures(digits, tmp_path):
+    from typer.testing import CliRunner
+
+    from bench.cli import app
+
+    (images, labels), _ = digits
+    for i in range(60):
+        folder = tmp_path / "data" / f"digit-{labels[i] % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[i]).save(folder / f"{i}.png")
+    model, page = str(tmp_path / "model"), tmp_path / "page.html"
+    words = ["train", "images", str(tmp_path / "data"), "--out", model, "--epochs", "2", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout.splitlines()[-1])
+    assert facts["players"] == 16
+    assert facts["rows"] == 12
+    assert not (tmp_path / "model" / "checkpoints").exists()
+    picture = str(tmp_path / "data" / f"digit-{labels[0] % 2}" / "0.png")
+    out = tmp_path / "e.safetensors"
+    words = ["explain", model, picture, "--html", str(page), "--out", str(out), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout.splitlines()[-1])
+    assert facts["predictions"][0].startswith("digit-")
+    assert facts["exact"]
+    assert "data:image" in page.read_text()
+    assert out.is_file()
+    done = CliRunner().invoke(app, ["train", "images", str(tmp_path / "nowhere"), "--out", model])
+    assert done.exit_code == 2
+    assert "folder" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_suite_measures_a_cell_and_writes_its_page(tmp_path, monkeypatch):
+    import dataclasses
+
+    from bench import image_suite
+
+    recipes = {
+        key: dataclasses.replace(recipe, schedule={**recipe.schedule, "epochs": 2})
+        for key, recipe in image_suite.RECIPES.items()
+    }
+    monkeypatch.setattr(image_suite, "RECIPES", recipes)
+    models = ("patches", "published")
+    frame, page = image_suite.write_image_suite(tmp_path, models=models)
+    assert (frame["exact_others_present"] <= 1e-10).all()
+    assert (frame["exact_others_absent"] <= 1e-10).all()
+    assert frame["score"].iloc[0] > 0.8
+    assert frame["cpu_minutes"].gt(0).all()
+    assert page.read_text().count("digits") >= 2
+    again, _ = image_suite.write_image_suite(tmp_path, models=models)
+    assert again.equals(frame)

@@ -1,7 +1,6 @@
 """Texts as games: tokens, words, sentences or spans of a transformers classifier as players."""
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -110,7 +109,6 @@ class TextModel:
         on_cpu = self.device.type == "cpu"
         self.batch_tokens = batch_tokens or (TILE_TOKENS if on_cpu else DEVICE_TILE_TOKENS)
         self._readers: dict[bool, Reader] = {}
-        self._hashed: tuple[str, str] | None = None
         if link != "logit" and len(self.outputs) < 2:
             raise ValueError(f"link={link!r} needs two classes; this model has one output.")
 
@@ -177,17 +175,13 @@ class TextModel:
 
         How it is computed (packing, batch size, device) is not part of it, but precision is.
         """
-        parts = (*self.network.parameters(), *self.network.buffers())
-        versions = hashlib.sha256(repr([(id(p), p._version) for p in parts]).encode()).hexdigest()
-        if self._hashed is None or self._hashed[0] != versions:
-            config: Any = self.network.config
-            words = json.loads(config.to_json_string(use_diff=False))
-            for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
-                words.pop(volatile, None)
-            told = content_hash(self.network, json.dumps(words, sort_keys=True))
-            self._hashed = (versions, told)
+        config: Any = self.network.config
+        words = json.loads(config.to_json_string(use_diff=False))
+        for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+            words.pop(volatile, None)
         about = (self.players, self.removal, self.link, self.max_length, self.precision)
-        return content_hash(self._hashed[1], _tokenizer_content(self.tokenizer), about)
+        told = json.dumps(words, sort_keys=True)
+        return content_hash(self.network, told, _tokenizer_content(self.tokenizer), about)
 
     def encode(
         self,

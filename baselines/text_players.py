@@ -153,6 +153,23 @@ def encode_texts(
     return found
 
 
+def sentences_of(text: EncodedText) -> list[list[int]]:
+    """The players of each sentence of a text, by where a player begins.
+
+    Args:
+        text: From `encode_texts`.
+
+    Returns:
+        Positions of players, sentence by sentence; sentences without a player are left out.
+    """
+    sources = text.text if isinstance(text.text, tuple) else (text.text,)
+    ends = [(part, stop) for part, _, stop in _pieces(sources, "sentence")]
+    groups: dict[int, list[int]] = {}
+    for player, (part, start, _) in enumerate(text.spans):
+        groups.setdefault(bisect.bisect_right(ends, (part, start)), []).append(player)
+    return [groups[number] for number in sorted(groups)]
+
+
 def _owners(
     sources: Sequence[str],
     tokens: Sequence[tuple[int, int, int, int]],

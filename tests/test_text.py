@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from baselines import TextModel, exact_shapley, lime, occlusion
+from baselines import TextModel, exact_shapley, lime, occlusion, sentence_owen
 
 transformers = pytest.importorskip("transformers")
 
@@ -303,3 +303,133 @@ def test_surrogates_of_texts_explain_real_players_only():
     # a text of one word: all it says is that word's
     gap = occlusion(game).diagnostics["additivity_gap"][1]
     torch.testing.assert_close(gap, torch.zeros(3), atol=1e-6, rtol=0)
+
+
+def test_given_spans_play_and_what_none_covers_is_always_there():
+    model = text_model(players="span", removal="drop")
+    game = model(["the film was not good", "dull"], spans=[[(0, 8), (13, 21)], [(0, 4)]])
+    assert game.players == [("the film", "not good"), ("dull",)]
+    assert game.reads(0, torch.tensor([False, True])) == ["[CLS]", "was", "not", "good", "[SEP]"]
+    words = text_model(players="word", removal="drop")(["the film was not good"])
+    by_words = torch.tensor([[[False, False, True, True, True]]])
+    mine = game(torch.tensor([[[False, True]]]))[0]
+    torch.testing.assert_close(mine, words(by_words)[0], atol=1e-5, rtol=0)
+    pair = text_model(players="span")([("the film", "not good")], spans=[[(1, 0, 3), (0, 4, 8)]])
+    assert pair.players == [("film", "not")]
+    assert pair.spans == [((0, 4, 8), (1, 0, 3))]
+
+
+@pytest.mark.parametrize(
+    ("players", "spans", "word"),
+    [
+        ("word", [[(0, 3)]], "players='word'"),
+        ("span", None, "spans=None"),
+        ("span", [[(0, 3)], []], "2 lists for 1 texts"),
+        ("span", [[(0, 99)]], "characters"),
+        ("span", [[(0, 4), (3, 6)]], "overlap"),
+    ],
+)
+def test_spans_that_do_not_fit_are_refused(players, spans, word):
+    with pytest.raises(ValueError, match=word):
+        text_model(players=players)(["the film"], spans=spans)
+
+
+def test_attended_padding_puts_padding_in_place_and_keeps_attending():
+    model = text_model(removal="pad", players="word")
+    game = model(["an unbelievable film"])
+    read = game.reads(0, torch.tensor([True, False, True]))
+    assert read == ["[CLS]", "[UNK]", "[PAD]", "[PAD]", "[PAD]", "film", "[SEP]"]
+    ids = torch.tensor([model.tokenizer.convert_tokens_to_ids(read)])
+    wanted = model.network(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.detach()
+    found = game(torch.tensor([[[True, False, True]]]))[0]
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_attended_padding_is_the_game_that_captum_samples():
+    captum = pytest.importorskip("captum.attr")
+    model = text_model(removal="pad", players="token")
+    model.network.double()
+    game = model(["the film was not good"])
+    ids = game.encoded[0].ids[None]
+    special = game.encoded[0].special
+    orders = []
+
+    def spy(rows):
+        orders.append((rows != 0) | special)
+        return model.network(input_ids=rows, attention_mask=torch.ones_like(rows)).logits[:, 1]
+
+    mask = torch.where(special, 0, torch.arange(ids.shape[1]))[None]
+    sampler = captum.ShapleyValueSampling(spy)
+    base = torch.where(special, ids, 0)
+    values = sampler.attribute(ids, baselines=base, feature_mask=mask, n_samples=3)
+    # the same orders, walked through our game
+    steps = torch.cat(orders)[:, ~special]
+    value = game(steps[None])[0, :, 1]
+    wanted = torch.zeros(5, dtype=torch.float64)
+    before = None
+    for row, now in zip(steps, value, strict=True):
+        if before is not None and int((row ^ before[0]).sum()) == 1:
+            wanted[(row ^ before[0])] += (now - before[1]) / 3
+        before = (row, now) if int(row.sum()) < 5 else (torch.zeros(5).bool(), _empty(game))
+    torch.testing.assert_close(values[0, ~special].double(), wanted, atol=1e-5, rtol=0)
+
+
+def _empty(game):
+    return game(torch.zeros(1, 1, game.n_players, dtype=torch.bool))[0, 0, 1]
+
+
+def test_a_fingerprint_changes_with_the_game_and_with_nothing_else():
+    model = text_model()
+    told = model.fingerprint
+    assert told == text_model().fingerprint == text_model(batch_tokens=7, packed=False).fingerprint
+    model(TEXTS)  # what a tokenizer was last asked for is no part of it
+    assert model.fingerprint == told
+    others = [
+        text_model(players="token"),
+        text_model(removal="drop"),
+        text_model(link="margin"),
+        text_model(max_length=9),
+        text_model("roberta"),
+    ]
+    assert len({told, *(other.fingerprint for other in others)}) == 6
+    model.network.classifier.bias.data += 1e-6
+    assert model.fingerprint != told
+
+
+def test_an_encoding_names_the_player_of_each_token():
+    (encoded,) = text_model(players="word").encode("an unbelievable film")
+    tokens = [1, 5, 17, 18, 19, 6, 3]  # the unknown word, the three pieces, the film
+    assert encoded.ids.tolist()[2:5] == [17, 18, 19]
+    assert len(encoded.ids) == len(tokens)
+    assert encoded.owners.tolist() == [-1, 0, 1, 1, 1, 2, -1]
+    assert encoded.special.tolist() == [True, *[False] * 5, True]
+    assert encoded.players == ("an", "unbelievable", "film")
+
+
+def test_words_within_sentences_have_owen_values():
+    model = text_model(players="word", removal="drop")
+    texts = ["the film was good. a story!", "not good."]
+    e = sentence_owen(model, texts, budget=200)
+    assert e.estimand == "owen"
+    assert e.exact
+    assert e.diagnostics["sentence"].tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, -1, -1, -1, -1]]
+    sentences = exact_shapley(text_model(players="sentence", removal="drop")(texts))
+    summed = torch.stack([e.values[0, :4].sum(0), e.values[0, 4:].sum(0)])
+    torch.testing.assert_close(summed, sentences.values[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(e.values[1, :2].sum(0), sentences.values[1, 0], atol=1e-5, rtol=0)
+    assert (e.values[1, 2:] == 0).all()
+    sampled = sentence_owen(model, texts, budget=12, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(sampled.values.sum(1), e.values.sum(1), atol=1e-5, rtol=0)
+    cut = sentence_owen(text_model(players="word", max_length=6), texts, budget=40)
+    assert "1 of 2 texts cut" in cut.game
+    with pytest.raises(ValueError, match="no level below"):
+        sentence_owen(text_model(players="sentence"), texts, budget=40)
+
+
+def test_margins_stay_finite_where_a_class_is_all_but_certain():
+    model = text_model(link="margin")
+    model.network.double().classifier.bias.data[1] += 80.0
+    game = model(TEXTS)
+    values = game(grand(game))[:, 0]
+    assert torch.isfinite(values).all()
+    assert (values[:, 1] > 70).all()

@@ -36,8 +36,11 @@ lint: $(STAMP)  ## ruff (rules and format) and pyright
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
 
-bench: $(STAMP) ## speed suites, accuracy beside time
-	OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -o addopts="-p no:dash" --benchmark-only bench/speed $(ARGS)
+bench: $(STAMP) ## speed suites beside the stored run; STORE=1 stores this one
+	@mkdir -p out/speed
+	OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -o addopts="-p no:dash" --benchmark-only --benchmark-json=out/speed/speed.json bench/speed $(ARGS)
+	$(PY) -m bench.cli report out/speed
+	$(if $(STORE),$(PY) -m bench.speed_history out/speed/speed.json docs/results/speed.json)
 
 $(VENV)/.docs: $(STAMP)
 	$(PY) -m pip install --quiet -e '.[docs]' -c constraints.txt

@@ -208,6 +208,7 @@ def _lex(make: Callable[[int], dict[str, Any]] | None = None, name: str = "lex")
             target_rate=0.25,
             task=fold.table.task,
             epochs=fold.effort.epochs,
+            predictor_epochs=fold.effort.epochs,
             random_state=fold.seed,
             settings=None if make is None else make(max(1, round(0.25 * n))),
         ).fit(_rows(fold, fold.learn), fold.table.y[fold.learn])

@@ -66,7 +66,9 @@ def train(
     removal: Annotated[
         str, typer.Option(help="explainer: what becomes of absent words: drop, mask or pad.")
     ] = "drop",
-    pairs: Annotated[int, typer.Option(help="explainer: antithetic pairs of labels per text.")] = 1,
+    pairs: Annotated[
+        int, typer.Option(help="explainer: antithetic pairs of labels per text.")
+    ] = 1,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -362,6 +364,7 @@ def report(
             table = read_parquet(folder / f"{name}.parquet")
             if table is not None:
                 _console().print(drawn(table).rich())
+        _print_speed(folder)
         print(f"wrote {page}")
 
 
@@ -411,6 +414,16 @@ def load_model(folder: Path) -> Any:  # noqa: ANN401 - either estimator
     if kind not in kinds:
         raise ValueError(f"{config} is of a {kind!r}; explain reads {' and '.join(kinds)}.")
     return kinds[kind].from_pretrained(folder)
+
+
+def _print_speed(folder: Path) -> None:
+    """The speed history, where the folder holds a run of the speed suites."""
+    from bench.speed_history import FILE, read_speeds, speed_table, stored_run
+
+    if (folder / FILE).is_file():
+        kept = stored_run()
+        before = None if kept is None else read_speeds(kept)
+        _console().print(speed_table(read_speeds(folder / FILE), before).rich())
 
 
 def _kind_and_data(words: list[str]) -> tuple[str, Path]:

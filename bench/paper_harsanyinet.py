@@ -90,14 +90,16 @@ class Budget:
         rows: Most rows of a table; None for all.
         epochs: Passes of every network over them.
         explained: Test rows whose values are compared.
+        bags: Of our own model; None takes its default.
     """
 
     rows: int | None = 1_500
     epochs: int = 15
     explained: int = 16
+    bags: int | None = 1
 
 
-FULL = Budget(None, 100, 100)
+FULL = Budget(None, 100, 100, None)
 
 
 def paper_table(name: str, rows: int | None) -> Table:
@@ -273,9 +275,11 @@ class Setting:
         """A HarsanyiNet fitted on the rows to learn from; ours without a preset."""
         from harsanyi import HarsanyiClassifier
 
-        epochs = self.budget.epochs if preset else None
+        words: dict[str, Any] = {"epochs": self.budget.epochs}
+        if preset is None:  # ours decides for itself when it has seen enough
+            words = {"bags": self.budget.bags}
         model = HarsanyiClassifier(
-            preset=preset, epochs=epochs, random_state=self.seed, unknown="missing"
+            preset=preset, random_state=self.seed, unknown="missing", **words
         )
         return model.fit(self.rows(self.learn), self.table.y[self.learn])
 

@@ -93,7 +93,7 @@ def judge_imputer(data: str, imputer: str, seed: int, budget: Budget) -> dict[st
     settings |= {"imputations": draws, "random_state": seed}
     start = time.process_time()
     lex = LEX.for_tabular(X.shape[1], problem.n_classes, **settings)
-    lex.fit(X, y, epochs=budget.epochs, random_state=seed)
+    lex.fit(X, y, epochs=budget.epochs, predictor_epochs=budget.epochs, random_state=seed)
     seconds = time.process_time() - start
     chosen = lex.select(x)
     scores, shown = chosen.logits.detach().double().numpy(), chosen.mode.numpy()

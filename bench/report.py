@@ -28,6 +28,7 @@ from bench.report_tables import (
     measures_table,
     provenance_table,
 )
+from bench.speed_history import FILE, read_speeds, regressions, speed_table, stored_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,10 +60,11 @@ def write_report(folder: str | PathLike[str], html: str | PathLike[str] | None =
     accuracy = read_parquet(folder / "accuracy.parquet")
     stored = folder / "explanations.safetensors"
     explanation = Explanation.load(stored) if stored.is_file() else None
-    if board is None and explanation is None:
+    speed = folder / FILE
+    if board is None and explanation is None and not speed.is_file():
         raise FileNotFoundError(
-            f"{folder} holds neither leaderboard.parquet nor explanations.safetensors; run "
-            "harsanyi bench or make demo first, or pass the folder of a run."
+            f"{folder} holds neither leaderboard.parquet nor explanations.safetensors nor {FILE}; "
+            "run harsanyi bench, make demo or make bench first, or pass the folder of a run."
         )
     architectures = read_parquet(folder / "architectures.parquet")
     sections = []
@@ -85,6 +87,8 @@ def write_report(folder: str | PathLike[str], html: str | PathLike[str] | None =
         kind = extra.stem.partition("-")[2]
         (first, *_) = explanation_sections(Explanation.load(extra))
         sections.append(dataclasses.replace(first, heading=f"Examples: {kind}"))
+    if speed.is_file():
+        sections.append(speed_section(speed))
     return write_page(
         folder / "report.html" if html is None else html,
         run.get("title", folder.name),
@@ -92,6 +96,19 @@ def write_report(folder: str | PathLike[str], html: str | PathLike[str] | None =
         sections,
         {name: str(value) for name, value in run.get("made", {}).items()},
     )
+
+
+def speed_section(path: Path) -> Section:
+    """A run of the speed suites beside the stored one.
+
+    Args:
+        path: pytest-benchmark's JSON.
+    """
+    now, kept = read_speeds(path), stored_run()
+    before = None if kept is None else read_speeds(kept)
+    slow = [] if before is None else regressions(now, before)
+    words = f"{len(slow)} of {len(now.seconds)} benchmarks are slower than the stored run."
+    return Section("How fast", words, [speed_table(now, before)])
 
 
 def leaderboard_section(board: "pd.DataFrame") -> Section:

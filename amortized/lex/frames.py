@@ -29,6 +29,7 @@ class LEXForTables:
         target_rate: Share of columns to select on average.
         task: `"classification"` or `"regression"`.
         epochs: Passes of the selector over the rows; None lets the number of rows decide.
+        predictor_epochs: Most passes of the predictor; None lets the number of rows decide.
         random_state: Seed of everything.
         progress: Show bars.
         checkpoint_dir: Folder from which a killed training goes on.
@@ -44,6 +45,7 @@ class LEXForTables:
         task: str = "classification",
         *,
         epochs: int | None = None,
+        predictor_epochs: int | None = None,
         random_state: int | None = 0,
         progress: bool = False,
         checkpoint_dir: str | PathLike[str] | None = None,
@@ -53,6 +55,7 @@ class LEXForTables:
         self.target_rate = target_rate
         self.task = task
         self.epochs = epochs
+        self.predictor_epochs = predictor_epochs
         self.random_state = random_state
         self.progress = progress
         self.checkpoint_dir = checkpoint_dir
@@ -105,6 +108,7 @@ class LEXForTables:
             cells,
             answers,
             epochs=self.epochs,
+            predictor_epochs=self.predictor_epochs,
             random_state=self.random_state,
             progress=self.progress,
             checkpoint_dir=self.checkpoint_dir,

@@ -1,0 +1,112 @@
+"""Laws of resumable judging: what is stored is what was judged; a killed run ends the same."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bench import evaluate, ground_truth, leaderboard, sampled
+from bench.board_jobs import BoardJob, Judged, pack, unpack
+from bench.judging import judge_problem
+from bench.problems.synthetic import airport
+from bench.standings import UNREPEATED
+
+
+def judged(contender="permutation_shapley", budget=30):
+    problem = airport(6, b=3)
+    found = evaluate(
+        sampled(contender, budget), problem, ground_truth(problem), name=contender, repeats=2
+    )
+    rows = pd.DataFrame({"a": [1.5, None, 3.0], "w": ["x", "y", None]})
+    return Judged(found, {"loss": np.arange(4.0)}, rows)
+
+
+def test_what_is_unpacked_makes_the_same_leaderboard():
+    one = judged()
+    two = unpack(pack(one))
+    boards = [leaderboard([side.evaluation]) for side in (one, two)]
+    pd.testing.assert_frame_equal(*boards)
+    assert two.answers["loss"].tolist() == [0, 1, 2, 3]
+    assert two.rows["w"].tolist()[:2] == ["x", "y"]
+    assert torch.equal(two.evaluation.explanation.values, one.evaluation.explanation.values)
+    for metric, scores in one.evaluation.scores.items():
+        np.testing.assert_array_equal(two.evaluation.scores[metric], scores)
+
+
+def test_equal_content_is_packed_into_equal_bytes():
+    one = judged()
+    assert pack(one) == pack(unpack(pack(one)))
+
+
+def test_a_job_that_was_interrupted_judges_each_cell_once(tmp_path):
+    asked = []
+
+    def judge(cell):
+        if len(asked) == 2:
+            asked.append("stop")
+            raise KeyboardInterrupt
+        asked.append(cell)
+        return judged(cell[0])
+
+    cells = [("permutation_shapley",), ("kernel_shap",), ("leverage_shap",)]
+    job = BoardJob("test", cells, judge, {"a": 1})
+    with pytest.raises(KeyboardInterrupt):
+        job.run(job.plan(tmp_path), progress=False)
+    assert job.run(job.plan(tmp_path), progress=False) == [2]
+    assert [cell for cell, _ in job.judged(job.plan(tmp_path))] == cells
+    assert asked == [*cells[:2], "stop", cells[2]]
+    with pytest.raises(ValueError, match="another job: a "):
+        BoardJob("test", cells, judge, {"a": 2}).plan(tmp_path)
+
+
+def repeated(folder):
+    """The columns that a run repeats, as bytes: equal bits, not equal to a tolerance."""
+    board = pd.read_parquet(folder / "leaderboard.parquet").drop(columns=list(UNREPEATED))
+    return board.drop(columns=["command"]).to_csv(index=False, float_format="%a")
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from bench.judging import judge_problem
+judge_problem("synthetic/unanimity", Path(sys.argv[1]), rows=3, progress=False)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_ends_in_the_same_leaderboard(tmp_path):
+    """Three kills; `$HARSANYI_KILLS` asks for more."""
+    kills = int(os.environ.get("HARSANYI_KILLS", "3"))
+    whole = tmp_path / "whole"
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", PROGRAM, str(whole)], check=True)
+    took = time.monotonic() - start
+    chance, folder, done = random.Random(0), tmp_path / "killed", 0
+    while done < kills:
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)])
+        try:
+            process.wait(took * chance.uniform(0.3, 0.9))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            done += 1
+        else:  # finished before the kill: another run begins
+            assert process.returncode == 0
+            assert repeated(folder) == repeated(whole)
+            folder = tmp_path / f"killed-{done}"
+    subprocess.run([sys.executable, "-c", PROGRAM, str(folder)], check=True)
+    assert repeated(folder) == repeated(whole)
+
+
+def test_judging_a_problem_twice_asks_nothing_the_second_time(tmp_path, monkeypatch):
+    first = judge_problem("synthetic/glove", tmp_path, rows=2, progress=False)
+    monkeypatch.setattr("bench.judging.judge_contender", None)
+    second = judge_problem("synthetic/glove", tmp_path, rows=2, progress=False)
+    pd.testing.assert_frame_equal(first, second)

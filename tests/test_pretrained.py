@@ -16,6 +16,7 @@ from transformers.utils import logging
 from baselines import PresenceGame, exact_shapley
 from harsanyi import HarsanyiClassifier, HarsanyiRegressor
 from harsanyi.pretrained import HarsanyiConfig, HarsanyiForClassification, HarsanyiOutput
+from harsanyi.saving import shell_config
 from tests.small_nets import make_net, presence_spec, rows, value_spec
 from tests.test_harsanyi_estimator import table
 
@@ -134,6 +135,23 @@ def test_an_exported_program_returns_the_attributions(kind):
         ours, exported = model(x), program.module()(x=x)
         assert (ours.logits - exported.logits).abs().max() <= 1e-5
         assert (ours.shapley_values - exported.shapley_values).abs().max() <= 1e-5
+
+
+@pytest.mark.slow
+def test_an_exported_mixture_returns_the_attributions_of_any_number_of_rows(monkeypatch):
+    monkeypatch.setattr("harsanyi.recipe.mix", lambda folds, grown: torch.ones(len(grown)) / 3)
+    frame, y = table()
+    model = HarsanyiClassifier(bags=2, epochs=2, random_state=0).fit(frame, y)
+    kinds = {part.spec["kind"] for part in model.net_.parts}
+    assert kinds == {"additive", "waves", "trees"}
+    x, net = model.encode(frame), HarsanyiForClassification(shell_config(model), model.net_).eval()
+    dynamic = {"x": {0: torch.export.Dim("b", min=1, max=64)}}
+    program = torch.export.export(net, (), {"x": x[:6]}, dynamic_shapes=dynamic, strict=False)
+    for b in (1, 6, 20):
+        ours, exported = net(x[-b:]), program.module()(x=x[-b:])
+        assert (ours.logits - exported.logits).abs().max() <= 1e-5
+        assert (ours.shapley_values - exported.shapley_values).abs().max() <= 1e-5
+        assert exported.shapley_values.abs().max() > 0.1
 
 
 def test_building_from_a_config_is_deterministic_and_leaves_no_uninitialised_number():

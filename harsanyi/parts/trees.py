@@ -153,9 +153,9 @@ class TreePart(nn.Module):
         """
         levels = self._levels()[0]
         outputs = []
-        for rows in self._chunks(len(x)):
+        for rows in self._chunks(x.shape[0]):
             bits = self._bits(torch.where(present[rows], x[rows], self.baseline))
-            b = len(bits)
+            b = bits.shape[0]
             start = torch.arange(b, dtype=torch.int32, device=x.device)[:, None] * self.n_literals
             flat = bits.flatten()
             position = torch.arange(len(self.nodes), dtype=torch.int32, device=x.device)
@@ -185,8 +185,8 @@ class TreePart(nn.Module):
         _, _, weights, players, lowest = self._levels()
         size = self.n_margins * self.n_players
         out = []
-        for rows in self._chunks(len(x), fork=16):
-            b = len(x[rows])
+        for rows in self._chunks(x.shape[0], fork=16):
+            b = x[rows].shape[0]
             row, leaf, state = self._walk(x[rows], present[rows])
             value = _pick(self.values.flatten(), leaf).to(self._sum_dtype())
             weights = weights.to(value.dtype)
@@ -235,8 +235,8 @@ class TreePart(nn.Module):
                         spread[a, c, a + j - 1] = math.comb(c, j)
         spread = spread.flatten(0, 1)
         out = []
-        for rows in self._chunks(len(x), fork=16):
-            b = len(x[rows])
+        for rows in self._chunks(x.shape[0], fork=16):
+            b = x[rows].shape[0]
             row, leaf, state = self._walk(x[rows], present[rows])
             value = _pick(self.values.flatten(), leaf).to(self._sum_dtype()).abs()
             asked = counts[(state & (size - 1)).long()]
@@ -287,7 +287,7 @@ class TreePart(nn.Module):
             that hold with nobody and everybody. `v(S)` is the constant plus the sum of the values
             of boxes whose inside members are all in S and whose absent members are not.
         """
-        b = len(x)
+        b = x.shape[0]
         row, leaf, state = self._walk(x, present)
         value = _pick(self.values.flatten(), leaf).to(self._sum_dtype())
         margin = (leaf // (self.n_trees << self.depth)).long()
@@ -323,7 +323,7 @@ class TreePart(nn.Module):
         bits = (given << self.depth + 1 | base << self.depth + 2).flatten()
         turns = fork_turns(self.depth).to(x.device)
         met = 1 | 1 << self.depth
-        b, trees = len(x), len(self.nodes)
+        b, trees = x.shape[0], len(self.nodes)
         start = torch.arange(b, dtype=torch.int32, device=x.device) * self.n_literals
         start = start.repeat_interleave(trees)
         position = torch.arange(trees, dtype=torch.int32, device=x.device).repeat(b)
@@ -390,6 +390,8 @@ class TreePart(nn.Module):
         return levels, players, weights, everyone, torch.tensor(lowest, device=device).int()
 
     def _chunks(self, b: int, fork: int = 1) -> Iterator[slice]:
+        if torch.compiler.is_exporting():  # a program takes any number of rows, in one piece
+            return iter([slice(None)])
         step = max(1, self.max_items // (fork * max(1, len(self.nodes))))
         step = min(step, (2**31 - 1) // max(1, self.n_literals, self.n_margins * self.n_players))
         return (slice(i, i + step) for i in range(0, b, step))

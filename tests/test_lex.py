@@ -305,6 +305,32 @@ def test_images_are_selected_by_patches():
     assert shown.sum() == 12 * 16
 
 
+def test_a_feature_without_a_player_is_never_shown():
+    """Group -1: the selector reads the feature, the predictor never does."""
+    x, _ = rows_and_labels(9)
+    groups = torch.tensor([-1, 0, 0, 1, 2])
+    lex = small(groups=groups, imputer=BaselineImputer(0.0))
+    z = torch.ones(1, 1, 9, 3, dtype=torch.bool)
+    rows = torch.from_numpy(x)
+    other = rows.clone()
+    other[:, 0] += 3
+    assert torch.equal(lex.log_probs(rows, z), lex.log_probs(other, z))
+    other[:, 4] += 3
+    assert not torch.equal(lex.log_probs(rows, z), lex.log_probs(other, z))
+    assert lex.explain(x).shape == (9, 3, 1)
+
+
+def test_the_spread_of_a_prediction_is_split_without_remainder():
+    """Between selections + between imputations + within = p (1 - p) of the mixture."""
+    x, _ = rows_and_labels(8)
+    parts = small(imputations=6).explain(x).diagnostics
+    names = ("between_selections", "between_imputations", "within_imputation")
+    lex = small(imputations=6)
+    p = lex.predict_proba(x)
+    assert (sum(parts[name] for name in names) - p * (1 - p)).abs().max() < 1e-9
+    assert all((parts[name] >= 0).all() for name in names)
+
+
 BAD = {
     "regime": (lambda: small(regime="mixed"), ValueError, "regime='mixed'"),
     "rate": (lambda: small(target_rate=1.0), ValueError, "target_rate=1.0"),

@@ -113,8 +113,9 @@ def test_the_concrete_bias_shrinks_with_the_temperature(toy):
         relative_bias(toy, Pathwise(temperature), Bernoulli()) for temperature in (1.0, 0.5, 0.1)
     )
     assert warm > tepid > cold
-    assert warm < 0.8
-    assert cold < 0.12
+    assert warm <= 0.40
+    assert tepid <= 0.20
+    assert cold <= 0.05
 
 
 @pytest.mark.parametrize("law", [Bernoulli(), TopK(3)], ids=str)

@@ -34,6 +34,7 @@ def fit(
     random_state: int | None = None,
     progress: bool = False,
     checkpoint_dir: str | PathLike[str] | None = None,
+    checkpoint_seconds: float = 5.0,
 ) -> None:
     """Train a LEX in place.
 
@@ -53,6 +54,7 @@ def fit(
         random_state: Seed of order, masks and imputations; None takes the model's own.
         progress: Show bars.
         checkpoint_dir: Folder from which a killed training goes on.
+        checkpoint_seconds: At least this long between two checkpoints.
 
     Raises:
         ValueError: If there are no rows, labels do not fit them, there are fewer than two classes,
@@ -80,7 +82,11 @@ def fit(
         predictor_epochs = max(60, -(-1000 // per_epoch))
     owners = torch.arange(len(rows), device=rows.device) % folds
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-    common = {"progress": progress, "batch_size": batch_size}
+    common = {
+        "progress": progress,
+        "batch_size": batch_size,
+        "checkpoint_seconds": checkpoint_seconds,
+    }
     fresh = train_predictor or lex.regime == "free"
     _standardise([lex.selector, lex.baseline, *(lex.predictors if fresh else ())], rows)
     if train_predictor and (lex.regime != "free" or lex.pretrain):
@@ -173,6 +179,7 @@ def _train_predictor(
     checkpoint_dir: Path | None,
     progress: bool,
     batch_size: int,
+    checkpoint_seconds: float,
 ) -> None:
     """Early-stopped maximum likelihood on full inputs, or on inputs masked at random."""
 
@@ -217,6 +224,7 @@ def _train_predictor(
         key=key,
         config={"stage": "predictor", "masked": masked, **lex.settings},
         checkpoint_dir=checkpoint_dir,
+        checkpoint_seconds=checkpoint_seconds,
         progress=progress,
         description="predictor",
     )

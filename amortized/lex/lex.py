@@ -445,7 +445,7 @@ class LEX(Likelihood):
             validation: Rows and labels for early stopping of the predictor; a tenth of the rows
                 is set aside when None.
             **options: `epochs`, `batch_size`, `learning_rate`, `random_state`, `progress`,
-                `checkpoint_dir` of `amortized.lex.fitting.fit`.
+                `checkpoint_dir`, ... of `amortized.lex.fitting.fit`.
 
         Returns:
             The model itself, in eval mode.

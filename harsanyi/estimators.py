@@ -52,7 +52,7 @@ class _HarsanyiEstimator(BaseEstimator):
         parts: Sequence[str] | None = None,
         bags: int | None = None,
         absence: Absence = "mask",
-        baseline: Literal["mean"] | Sequence[Any] | Mapping[str, Any] = "mean",
+        baseline: Literal["mean", "learned"] | Sequence[Any] | Mapping[str, Any] = "mean",
         unknown: Unknown = "error",
         coalition_weight: float = 0.15,
         epochs: int | None = None,
@@ -243,6 +243,10 @@ class _HarsanyiEstimator(BaseEstimator):
             baseline=torch.from_numpy(baseline),
         )
         key = _key(self.random_state)
+        if isinstance(self.baseline, str) and self.baseline == "learned":
+            from harsanyi.learned_baseline import learned_baseline
+
+            table = replace(table, baseline=learned_baseline(table, key))
         train, validation = split_rows(
             len(rows), self.validation_fraction, None if strata is None else strata[kept], key
         )
@@ -301,7 +305,10 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
         bags: Bags per part; the recipe's choice when None. 1 means 2: one to judge the other.
         absence: "mask", "baseline" (absent, too, when a cell equals `baseline_`) or "marginal"
             (averaged over the training rows, where every part can).
-        baseline: "mean" (mode for a category), or one raw row, in order or by name.
+        baseline: "mean" (mode for a category), "learned" (of the cells that occur in a column, the
+            one that changes an additive model's outputs least), or one raw row, in order or by
+            name. Trees substitute it for absent cells; the other parts learn what absence is
+            worth, and read it only to tell who is absent in `absence="baseline"`.
         unknown: "error" refuses a category that training did not show, "missing" treats it as
             missing.
         coalition_weight: Share of the loss on random coalitions.
@@ -351,7 +358,7 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
         parts: Sequence[str] | None = None,
         bags: int | None = None,
         absence: Absence = "mask",
-        baseline: Literal["mean"] | Sequence[Any] | Mapping[str, Any] = "mean",
+        baseline: Literal["mean", "learned"] | Sequence[Any] | Mapping[str, Any] = "mean",
         unknown: Unknown = "error",
         coalition_weight: float = 0.15,
         epochs: int | None = None,

@@ -215,7 +215,7 @@ def baseline_row(
 
     Args:
         given: "mean", or one raw row: a sequence in the order of the columns, or a mapping by name
-            whose missing names take the mean or mode.
+            whose missing names take the mean or mode. "learned" starts from the mean, too.
         rows: Training rows `(b, n)`, encoded.
         weight: Their weights.
         columns: The players.
@@ -232,8 +232,8 @@ def baseline_row(
         dtype=np.float64,
     )
     if isinstance(given, str):
-        if given != "mean":
-            raise ValueError(f"baseline={given!r}; pass 'mean', or one raw row.")
+        if given not in ("mean", "learned"):
+            raise ValueError(f"baseline={given!r}; pass 'mean', 'learned' or one raw row.")
         return row
     if hasattr(given, "to_dict") and not isinstance(given, Mapping):
         given = given.to_dict() if getattr(given, "ndim", 2) == 1 else given.iloc[0].to_dict()

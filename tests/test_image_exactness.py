@@ -145,6 +145,7 @@ def test_one_transposed_convolution_shares_as_fields_do(generator):
     each = flat / members.sum(1)[:, None]
     truth = torch.einsum("buk,un->bnk", each, members.double())
     assert (share(dividends, stencil) - truth).abs().max() <= 1e-12
+    assert (share(dividends, stencil, members=members.double()) - truth).abs().max() <= 1e-12
     assert torch.equal(sizes(stencil, grid).flatten(), members.sum(1))
     assert members.sum(1).max() == 6
     assert members[0].nonzero().flatten().tolist() == [0]

@@ -27,6 +27,10 @@ FEW = 2
 """Coalitions up to which their values are one product of matrices each."""
 
 
+DENSE = 2**22
+"""Entries of the matrix of all fields up to which values are shared by multiplying with it."""
+
+
 class Block(nn.Module):
     """One convolution over the vectors of a place's children, normalised, with a short cut.
 
@@ -134,6 +138,7 @@ class GridPart(nn.Module):
         )
         chain = [[(0, 0)], *(block.offsets for block in cast("list[Block]", list(self.blocks)))]
         self.register_buffer("stencil", stencils(chain, self.grid))
+        self._kept: tuple[Any, Tensor] | None = None
         self.reset_parameters()
 
     stencil: Tensor
@@ -267,8 +272,17 @@ class GridPart(nn.Module):
             free = rearrange(free, "b (h w) -> b h w", h=self.grid[0])
             stays = sizes(self.stencil, self.grid, free) == 0
             base = (dividends * rearrange(stays, "b l h w -> b l 1 h w")).sum((1, 3, 4))
-        phi = share(dividends, self.stencil, free)
+        phi = share(dividends, self.stencil, free, self._members(dividends))
         return value.to(dtype), phi.to(dtype), base.to(dtype)
+
+    def _members(self, like: Tensor) -> Tensor | None:
+        """Fields as a matrix, kept from call to call; None on grids where it would be large."""
+        if len(self.stencil) * self.n_players**2 > DENSE:
+            return None
+        key = (like.device, like.dtype, self.stencil._version)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, fields(self.stencil, self.grid).to(like))
+        return self._kept[1]
 
     def terms(self, x: Tensor, present: Tensor) -> "Dividends":
         """Dividends of the units with their fields; few enough to be listed."""

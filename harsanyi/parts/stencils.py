@@ -100,24 +100,37 @@ def sizes(stencil: Tensor, grid: Sequence[int], free: Tensor | None = None) -> T
     return counts.round().to(torch.int64)
 
 
-def share(dividends: Tensor, stencil: Tensor, free: Tensor | None = None) -> Tensor:
+def share(
+    dividends: Tensor,
+    stencil: Tensor,
+    free: Tensor | None = None,
+    members: Tensor | None = None,
+) -> Tensor:
     """Every dividend shared equally among the members of its field.
+
+    One transposed convolution; on small grids the same as one product of matrices is faster.
 
     Args:
         dividends: `(b, blocks, k, h, w)`.
         stencil: Bool `(blocks, rows, columns)`.
         free: Who shares, bool `(b, h, w)`; None means everybody.
+        members: The stencil's `fields` `(blocks h w, n)` in the dividends' dtype, where they are
+            at hand: multiplies matrices.
 
     Returns:
         Shapley values `(b, h w, k)`, differentiable.
     """
     b, _, k, *grid = dividends.shape
-    members = sizes(stencil, grid, free).clamp(min=1)
-    each = dividends / rearrange(members, "b l h w -> b l 1 h w")
-    each = rearrange(each, "b l k h w -> (b k) l h w")
+    counts = sizes(stencil, grid, free).clamp(min=1)
+    each = dividends / rearrange(counts, "b l h w -> b l 1 h w")
     with torch.autocast(each.device.type, enabled=False):
-        phi = F.conv_transpose2d(each, _kernel(stencil, each), padding=_reach(stencil))
-    phi = rearrange(phi, "(b k) 1 h w -> b (h w) k", b=b, k=k)
+        if members is None:
+            each = rearrange(each, "b l k h w -> (b k) l h w")
+            phi = F.conv_transpose2d(each, _kernel(stencil, each), padding=_reach(stencil))
+            phi = rearrange(phi, "(b k) 1 h w -> b (h w) k", b=b, k=k)
+        else:
+            phi = rearrange(each, "b l k h w -> (b k) (l h w)") @ members
+            phi = rearrange(phi, "(b k) n -> b n k", b=b, k=k)
     return phi if free is None else phi * rearrange(free, "b h w -> b (h w) 1")
 
 

@@ -655,8 +655,8 @@ MUTANTS = (
     Mutant(
         bug="fields at the border count players outside the grid",
         file="harsanyi/parts/stencils.py",
-        source="members = sizes(stencil, grid, free).clamp(min=1)",
-        replacement="members = stencil.sum((1, 2))[None, :, None, None].expand(b, -1, *grid)",
+        source="counts = sizes(stencil, grid, free).clamp(min=1)",
+        replacement="counts = stencil.sum((1, 2))[None, :, None, None].expand(b, -1, *grid)",
         test="test_image_exactness.py::test_one_transposed_convolution_shares_as_fields_do",
     ),
     Mutant(

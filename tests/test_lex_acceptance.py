@@ -79,7 +79,7 @@ def test_more_imputations_tighten_the_bound_to_the_likelihood_of_what_is_shown()
     x = rng.normal(size=(400, 3)) @ np.array([[1, 0.8, 0], [0, 0.6, 0.5], [0, 0, 1.0]])
     lex = LEX.for_tabular(3, 2, imputer=GaussianImputer.fit(x), width=8, random_state=0).double()
     with torch.no_grad():
-        lex.predictors[0].head.weight.mul_(60)
+        lex.predictors[0].head.weight.mul_(20)
     rows = torch.from_numpy(x[:6])
     z = torch.tensor([[True, False, False]] * 6)[None, None].expand(1, 40, -1, -1)
     y = torch.tensor([0, 1, 0, 1, 0, 1])

@@ -282,18 +282,22 @@ class AmortizedExplainer(PreTrainedModel):
         return self
 
     def forward(
-        self, return_dict: bool | None = None, **inputs: Tensor
+        self,
+        return_dict: bool | None = None,
+        known_ends: Tensor | None = None,
+        **inputs: Tensor,
     ) -> AmortizedOutput | tuple[Tensor, ...]:
         """Values of a batch.
 
         Args:
             return_dict: False for a tuple.
+            known_ends: `(b, 2, k)`, v(none) and v(all) to normalise by.
             inputs: From the encoder's `collate`.
 
         Returns:
             Values, logarithms of their errors, predicted ends and mask.
         """
-        said = self.predict(inputs)
+        said = self.predict(inputs, known_ends)
         output = AmortizedOutput(said.values, said.log_scales, said.ends, said.mask)
         return output.to_tuple() if return_dict is False else output
 

@@ -42,9 +42,9 @@ def explain(explainer: "AmortizedExplainer", x: Any, batch_size: int = 64) -> Ex
             rows = list(order[start : start + batch_size])
             inputs = encoder.collate(pick(read, rows))
             known = None if ends is None else ends[rows].to(explainer.scale)
-            found.append((rows, explainer.predict(inputs, known)))
+            found.append((rows, explainer(**inputs, known_ends=known)))
     b, n = len(read), max(said.mask.shape[1] for _, said in found)
-    first = found[0][1].values
+    first = found[0][1].attributions
     values = first.new_zeros((b, n, first.shape[-1]))
     errors = torch.zeros_like(values) if config.uncertainty else None
     bases = first.new_zeros((b, first.shape[-1]))
@@ -52,7 +52,7 @@ def explain(explainer: "AmortizedExplainer", x: Any, batch_size: int = 64) -> Ex
     factor = error_factor(explainer)
     for rows, said in found:
         width = said.mask.shape[1]
-        values[rows, :width], mask[rows, :width] = said.values, said.mask
+        values[rows, :width], mask[rows, :width] = said.attributions, said.mask
         bases[rows] = said.ends[:, 0]
         if errors is not None and said.log_scales is not None:
             errors[rows, :width] = said.log_scales.exp() * factor * said.mask[..., None]

@@ -211,7 +211,7 @@ def measure(explainer: "AmortizedExplainer", rows: LabelledRows) -> dict[str, An
         measured[name] = torch.maximum(observed - noise, 0.02 * observed).tolist()
     measured["label_variance"] = noise.tolist()
     measured["rms"] = rows.labels.values.square().mean(0).sqrt().tolist()
-    pooled = rows.labels.pooled_pair_variance()
+    pooled = _pair_variance(explainer, rows.labels)
     measured["pair_variance"] = None if bool(pooled.isnan().any()) else pooled.tolist()
     if explainer.config.uncertainty:
         spread = torch.zeros_like(unit)
@@ -224,6 +224,18 @@ def measure(explainer: "AmortizedExplainer", rows: LabelledRows) -> dict[str, An
         spread = spread / len(rows)
         measured["error_factor"] = (unit.new_tensor(measured["mse"]) / spread).sqrt().tolist()
     return measured
+
+
+def _pair_variance(explainer: "AmortizedExplainer", labels: Labels) -> Tensor:
+    """Variance of one pair `(k,)`: of the labels, or drawn anew where those are exact."""
+    pooled = labels.pooled_pair_variance()
+    if not bool(pooled.isnan().any()) or explainer.model is None or labels.method != "pairs":
+        return pooled
+    few = pick(labels.examples, range(min(JUDGED, len(labels))))
+    drawn = Labels.now(explainer.model, few, 2, seed=2)
+    if explainer.config.classes == "predicted":
+        drawn = drawn.of_predicted()
+    return drawn.pooled_pair_variance()
 
 
 def _judges(explainer: "AmortizedExplainer", held: LabelledRows) -> LabelledRows:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from baselines.explanation import Explainer, Explanation
+from bench.amortized_contender import amortized, amortized_refined
 from bench.problems.problem import Problem
 
 Contender = Callable[[Problem], Explainer]
@@ -87,6 +88,13 @@ def sampled(estimator: str | Callable[..., Explanation], budget: int | None = No
 
     Raises:
         AttributeError: If `baselines` has no function of that name.
+
+    Example:
+        >>> from bench import sampled
+        >>> from bench.problems.catalogue import named_problem
+        >>> airport = named_problem("synthetic/airport")
+        >>> sampled("permutation_shapley", budget=40)(airport).explain(airport.x).n_evals <= 40
+        True
     """
 
     def contender(problem: Problem) -> GameExplainer:
@@ -140,11 +148,17 @@ def contender_table() -> dict[str, Contender]:
 
     Raises:
         ValueError: If an entry point has the name of one of ours.
+
+    Example:
+        >>> from bench import contender_table
+        >>> "kernel-shap@20n" in contender_table()
+        True
     """
     table: dict[str, Contender] = {"itself": itself, "exact": sampled("exact_shapley")}
     for name, function in ESTIMATORS.items():
         for times in BUDGETS:
             table[f"{name}@{times}n"] = per_player(function, times)
+    table |= {"amortized": amortized, "amortized+2": amortized_refined}
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         if entry.name in table:
             raise ValueError(

@@ -1,0 +1,361 @@
+"""Studies of amortized explainers on text targets: what one pass is worth, and what it costs.
+
+    python -m bench.paper_text quality --target sst2/bert2 --out out/text
+
+Each study reads and writes one folder: labels and truth are stores that a killed run resumes, and
+`<study>.json` holds what was measured.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from amortized import AmortizedExplainer, Labels, LabelStore, worth_evaluations
+from amortized.examples import names_of
+from amortized.pairs import pair_sums
+from baselines.explanation import Explanation
+from baselines.files import atomic_write
+from baselines.fingerprints import key_of
+from bench import metrics
+from bench.provenance import provenance
+from bench.truth import merge_halves
+
+TRUTH_PAIRS = 30
+"""Antithetic pairs of each of two independent halves of the truth."""
+
+FRESH = (1, 2, 4, 8)
+"""Fresh pairs of direct sampling that an explainer is compared with."""
+
+
+@dataclasses.dataclass
+class Bench:
+    """A target, texts to learn from and texts to be judged on.
+
+    Args:
+        name: Of the target.
+        model: Its TextModel.
+        train: Texts to label.
+        test: Texts with truth.
+        y: Classes of the test texts, or None.
+        folder: Where labels, truth and results lie.
+    """
+
+    name: str
+    model: Any
+    train: list[Any]
+    test: list[Any]
+    y: list[int] | None
+    folder: Path
+
+    def labels(self, texts: int | None = None, pairs: int = 1, seed: int = 0) -> Labels:
+        """Labels of the first texts."""
+        store = LabelStore(self.folder / f"labels-{pairs}-{seed}")
+        chosen = self.train[:texts]
+        return store.generate(self.model, chosen, pairs, seed=seed, progress=False).labels()
+
+    def truth(self, texts: list[Any] | None = None, name: str = "truth") -> Explanation:
+        """Both halves of the truth and their mean, with standard errors."""
+        halves = [self._half(texts or self.test, f"{name}-{half}", half) for half in (0, 1)]
+        return merge_halves(halves[0], halves[1])
+
+    def _half(self, texts: list[Any], name: str, half: int) -> Explanation:
+        store = LabelStore(self.folder / name)
+        words: dict[str, Any] = {"seed": 1000 + half, "progress": False}
+        found = store.generate(self.model, texts, TRUTH_PAIRS, **words).labels()
+        order = {name: row for row, name in enumerate(found.names)}
+        rows = [order[name] for name in names_of(found.card.fingerprint, texts)]
+        return found.select(rows).explanation()
+
+    def explainer(self, labels: Labels, key: int = 0, **words: Any) -> AmortizedExplainer:  # noqa: ANN401
+        """An explainer trained on labels."""
+        draws = torch.Generator().manual_seed(key)
+        made = AmortizedExplainer.from_target(self.model, generator=draws)
+        return made.fit(labels, key=key, progress=False, **words)
+
+    def fresh(self, pairs: int, texts: list[Any] | None = None) -> Explanation:
+        """Direct sampling by a few pairs of its own."""
+        texts = texts or self.test
+        game = self.model(texts)
+        keys = [key_of(7, "fresh", text) for text in texts]
+        drawn = pair_sums(game, keys, [0] * len(texts), [pairs] * len(texts))
+        return Explanation(
+            (drawn["sums"] / pairs).float(),
+            game=self.model.description,
+            method=f"{pairs} pairs",
+            n_evals=int(drawn["coalitions"].max()),
+            players=game.players,
+            outputs=self.model.outputs,
+            player_mask=game.player_mask,
+        )
+
+
+def judged(said: Explanation, truth: Explanation) -> dict[str, float]:
+    """Spearman, true squared error and top-5 agreement of an explanation, mean over texts."""
+    return {
+        "spearman": float(np.nanmean(metrics.spearman(said, truth))),
+        "mse": float(np.mean(metrics.squared_error(said, truth))),
+        "top_5": float(np.mean(metrics.top_k(said, truth, k=5))),
+    }
+
+
+def quality(bench: Bench, texts: int | None = None) -> dict[str, Any]:
+    """One explainer against the ceiling, against fresh pairs, refined, and its intervals."""
+    labels, truth = bench.labels(texts), bench.truth()
+    start = time.process_time()
+    explainer = bench.explainer(labels)
+    seconds = time.process_time() - start
+    said = explainer.explain(bench.test)
+    found: dict[str, Any] = {
+        "texts": len(labels),
+        "label_evaluations": int(labels.coalitions.sum()),
+        "train_cpu_seconds": seconds,
+        "ceiling": float(np.nanmean(metrics.spearman_ceiling(truth))),
+        "truth_noise": float(np.mean(metrics.noise_floor(truth))),
+        "scale": float(np.mean(metrics.squared_scale(truth))),
+        "amortized": judged(said, truth),
+        "direct": {p: judged(bench.fresh(p), truth) for p in FRESH},
+        "refined": {},
+    }
+    for k in (1, 2, 5):
+        found["refined"][k] = {
+            "fused": judged(explainer.explain(bench.test, refine=k), truth),
+            "direct": judged(bench.fresh(k), truth),
+            "unbiased": judged(explainer.explain(bench.test, refine=k, unbiased=True), truth),
+        }
+    found["worth"] = worth(found, bench)
+    found["intervals"] = intervals(explainer, bench, truth)
+    explainer.save_pretrained(bench.folder / "explainer")
+    return found
+
+
+def worth(found: dict[str, Any], bench: Bench) -> dict[str, float]:
+    """Pairs and evaluations of direct sampling with the explainer's squared error."""
+    variance = statistics.mean(p * one["mse"] for p, one in found["direct"].items())
+    players = statistics.mean(len(p) for p in bench.model(bench.test).players)
+    mse = found["amortized"]["mse"]
+    return {
+        "pair_variance": variance,
+        "players": players,
+        "pairs": variance / mse,
+        "evaluations": worth_evaluations(mse, variance, players),
+    }
+
+
+def intervals(explainer: AmortizedExplainer, bench: Bench, truth: Explanation) -> dict[str, float]:
+    """Coverage on one half of the texts of intervals calibrated on the other."""
+    half = len(bench.test) // 2
+    explainer.calibrate(bench.test[:half], truth.select(slice(0, half)), levels=(0.8, 0.9))
+    said = explainer.explain(bench.test[half:], level=0.9)
+    wanted = truth.select(slice(half, None)).values[:, : said.shape[1]]
+    inside = (said.values - wanted).abs() <= said.diagnostics["half_width"]
+    assert said.player_mask is not None  # texts are ragged
+    real = said.player_mask[..., None].expand_as(inside)
+    told = said.std_errors
+    assert told is not None  # the default explainer predicts its error
+    ratio = ((said.values - wanted)[real].square().mean() / told[real].square().mean()).sqrt()
+    return {"coverage_90": float(inside[real].float().mean()), "error_over_told": float(ratio)}
+
+
+def split(bench: Bench, budget: int = 2000, seeds: int = 3) -> dict[str, Any]:
+    """The same number of pairs on many texts or few: squared error by pairs per text."""
+    truth, found = bench.truth(), {}
+    for pairs in (1, 4, 16, 64):
+        runs = []
+        for seed in range(seeds):
+            texts = budget // pairs
+            start = seed * texts % max(1, len(bench.train) - texts + 1)
+            part = dataclasses.replace(bench, train=bench.train[start : start + texts])
+            store = LabelStore(bench.folder / f"split-{pairs}-{seed}")
+            words: dict[str, Any] = {"probe": False, "seed": seed, "progress": False}
+            labels = store.generate(part.model, part.train, pairs, **words).labels()
+            explainer = part.explainer(labels, key=seed, epochs=max(4, 40_000 // budget))
+            runs.append(judged(explainer.explain(bench.test), truth))
+        found[pairs] = {"texts": budget // pairs, "runs": runs}
+    return found
+
+
+def learning(bench: Bench, shares: Sequence[float] = (0.1, 0.3, 1.0)) -> dict[str, Any]:
+    """Quality by the share of labels that training sees."""
+    truth, labels = bench.truth(), bench.labels()
+    found = {}
+    for share in shares:
+        part = labels.select(range(int(share * len(labels))))
+        said = bench.explainer(part).explain(bench.test)
+        found[share] = {"texts": len(part), **judged(said, truth)}
+    return found
+
+
+def stability(bench: Bench, seeds: int = 3) -> dict[str, Any]:
+    """Agreement between explainers of different training seeds, and of label draws."""
+    truth, labels = bench.truth(), bench.labels()
+    said = [bench.explainer(labels, key=seed).explain(bench.test) for seed in range(seeds)]
+    pairs = [(a, b) for i, a in enumerate(said) for b in said[i + 1 :]]
+    agree = [float(np.nanmean(metrics.spearman(a, as_truth(b)))) for a, b in pairs]
+    fresh = [bench.fresh(1), bench.truth()]
+    return {
+        "seeds": seeds,
+        "spearman_between_seeds": statistics.mean(agree),
+        "runs": [judged(one, truth) for one in said],
+        "one_pair": judged(fresh[0], truth),
+        "sensitivity": float(np.mean(metrics.seed_sensitivity(said))),
+    }
+
+
+def as_truth(said: Explanation) -> Explanation:
+    """An explanation as if it were exact, for agreement between two of them."""
+    return dataclasses.replace(said, std_errors=torch.zeros_like(said.values))
+
+
+def transfer(bench: Bench) -> dict[str, Any]:
+    """The explainer on texts of another domain, under the same target."""
+    from bench.problems.text_data import load_texts
+
+    explainer = saved(bench)
+    other = [text for text in load_texts("yelp", "test").first(len(bench.test)).texts if text]
+    truth = bench.truth(other, "truth-yelp")
+    return {
+        "texts": "yelp",
+        "ceiling": float(np.nanmean(metrics.spearman_ceiling(truth))),
+        "scale": float(np.mean(metrics.squared_scale(truth))),
+        "amortized": judged(explainer.explain(other), truth),
+        "direct": {p: judged(bench.fresh(p, other), truth) for p in FRESH},
+    }
+
+
+def masking(bench: Bench, shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5)) -> dict[str, Any]:
+    """Accuracy of the target after the words of largest value for its decision are removed."""
+    if bench.y is None:
+        raise ValueError("masking needs labelled test texts.")
+    explainer, truth, game = saved(bench), bench.truth(), bench.model(bench.test)
+    mask, count = game.player_mask, game.player_mask.sum(1)
+    whole = game(mask[:, None])[:, 0]
+    decided = whole.argmax(-1)
+    y = torch.tensor(bench.y)
+    draws = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0))
+    ranked = {"amortized": explainer.explain(bench.test).values, "truth": truth.values}
+    ranked["one pair"] = bench.fresh(1).values
+    found: dict[str, Any] = {"unmasked": float((decided == y).float().mean())}
+    for name, values in {**ranked, "random": None}.items():
+        score = draws
+        if values is not None:
+            score = values[torch.arange(len(values)), :, decided]
+        place = score.masked_fill(~mask, -torch.inf).argsort(1, descending=True).argsort(1)
+        gone = [place < (share * count).ceil()[:, None] for share in shares]
+        left = torch.stack([mask & ~one for one in gone], 1)
+        answer = game(left).argmax(-1)
+        found[name] = {s: float((answer[:, i] == y).float().mean()) for i, s in enumerate(shares)}
+    return found
+
+
+def speed(bench: Bench, evaluations: int = 2000, repeats: int = 5) -> dict[str, Any]:
+    """Seconds per text of one pass, batch 1 and 64, and of packed sampling; one thread."""
+    from baselines import permutation_shapley
+
+    explainer = saved(bench)
+    texts = (bench.test * (64 // len(bench.test) + 1))[:64]
+    sampled = timed(
+        lambda: [permutation_shapley(bench.model([text]), evaluations) for text in texts[:8]], 1
+    )
+    encoder: Any = explainer.encoder
+    read = encoder.read(texts)
+    passes: dict[str, Callable[[], Any]] = {
+        "pass_1": lambda: [forward(explainer, [one]) for one in read[:16]],
+        "pass_64": lambda: forward(explainer, read),
+        "explain_1": lambda: [explainer.explain([text]) for text in texts[:16]],
+        "explain_64": lambda: explainer.explain(texts),
+    }
+    sizes = {"pass_1": 16, "pass_64": 64, "explain_1": 16, "explain_64": 64}
+    found = {"sampler": sampled / 8}
+    for name, run in passes.items():
+        found[name] = timed(run, repeats) / sizes[name]
+        found[f"speed_up_{name}"] = found["sampler"] / found[name]
+    return {"evaluations": evaluations, "threads": torch.get_num_threads(), **found}
+
+
+def forward(explainer: AmortizedExplainer, read: list[Any]) -> torch.Tensor:
+    """Values of texts that were tokenized before."""
+    with torch.inference_mode():
+        return explainer.predict(explainer.encoder.collate(read)).values  # pyright: ignore[reportArgumentType] - texts
+
+
+def timed(run: Callable[[], Any], repeats: int) -> float:
+    """Least CPU seconds of a call, after one to warm up."""
+    run()
+    spent = []
+    for _ in range(repeats):
+        start = time.process_time()
+        run()
+        spent.append(time.process_time() - start)
+    return min(spent)
+
+
+def saved(bench: Bench) -> AmortizedExplainer:
+    """The explainer that `quality` left in the folder."""
+    return AmortizedExplainer.from_pretrained(bench.folder / "explainer", model=bench.model)
+
+
+STUDIES: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "quality": quality,
+    "speed": speed,
+    "masking": masking,
+    "transfer": transfer,
+    "stability": stability,
+    "learning": learning,
+    "split": split,
+}
+"""Studies by name, in an order in which each finds what it needs."""
+
+
+def load_bench(name: str, folder: Path, texts: int, tests: int, least: int = 8) -> Bench:
+    """A target with texts to learn from and to be judged on.
+
+    Args:
+        name: Such as `sst2/bert2`.
+        folder: Where labels, truth and results lie.
+        texts: Texts to label.
+        tests: Texts with truth.
+        least: Words that a text of the training part has at least.
+    """
+    from baselines import TextModel
+    from bench.problems.text_data import load_texts
+    from bench.problems.text_targets import text_target
+
+    model = TextModel.from_pretrained(text_target(name, progress=False), removal="drop")
+    data = name.split("/")[0]
+    train = load_texts(data).first(1_000_000)
+    chosen = [text for text in train.texts if len("".join(text).split()) >= least][:texts]
+    test = load_texts(data, "test").first(tests)
+    y = test.labels
+    return Bench(name, model, chosen, list(test.texts), y, folder / name.replace("/", "-"))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run studies and write down what they measured."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("studies", nargs="+", choices=[*STUDIES, "all"], metavar="STUDY")
+    parser.add_argument("--target", default="sst2/bert2")
+    parser.add_argument("--out", type=Path, default=Path("out/text"))
+    parser.add_argument("--texts", type=int, default=4000)
+    parser.add_argument("--tests", type=int, default=100)
+    parser.add_argument("--least", type=int, default=8, help="words of a training text, at least")
+    given = parser.parse_args(arguments)
+    bench = load_bench(given.target, given.out, given.texts, given.tests, given.least)
+    for name in STUDIES if "all" in given.studies else given.studies:
+        start = time.process_time()
+        found = STUDIES[name](bench)
+        found |= {"cpu_seconds": time.process_time() - start, "made": provenance()}
+        text = json.dumps({"target": given.target, "study": name, **found}, indent=1)
+        atomic_write(bench.folder / f"{name}.json", text.encode())
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -111,11 +111,13 @@ class TextLoss:
         regression: Whether labels are numbers.
         coalition_weight: Share of texts shown in part.
         unknown: Probability `(vocab,)` that a word is shown as unknown, or None.
+        unknown_id: Its id then.
     """
 
     regression: bool
     coalition_weight: float
     unknown: Tensor | None = None
+    unknown_id: int = 1
 
     def __call__(
         self, net: nn.Module, batch: tuple[Bundle, Tensor], generator: torch.Generator
@@ -125,7 +127,7 @@ class TextLoss:
         x = bundle.x
         if self.unknown is not None:
             hidden = torch.rand(x.shape, generator=generator).to(x.device) < self.unknown[x]
-            x = torch.where(hidden, 1, x)
+            x = torch.where(hidden, self.unknown_id, x)
         present = random_coalitions(bundle.real, self.coalition_weight, generator)
         logits = net(x, present, real=bundle.real, types=bundle.types)
         if self.regression:
@@ -139,9 +141,7 @@ def rare_words(ids: Tensor, vocab_size: int, pull: float = 0.25) -> Tensor:
     Source: Kiperwasser and Goldberg (2016), word dropout.
     """
     counts = torch.bincount(ids.flatten(), minlength=vocab_size).float()
-    chance = pull / (pull + counts)
-    chance[0] = 0.0
-    return chance
+    return pull / (pull + counts)
 
 
 def train_text_net(
@@ -185,8 +185,11 @@ def train_text_net(
     x, types, real = data
     generator = torch.Generator().manual_seed(key)
     listed = bundles(x, types, real, batch_size, generator)
-    unknown = None if net.embedding is None else rare_words(x, net.embedding.num_embeddings)
-    loss = TextLoss(labels.is_floating_point(), coalition_weight, unknown)
+    unknown_id = getattr(net.config, "unknown", 1)
+    unknown = None
+    if net.embedding is not None and unknown_id >= 0:
+        unknown = rare_words(x[real], net.embedding.num_embeddings)
+    loss = TextLoss(labels.is_floating_point(), coalition_weight, unknown, unknown_id)
     return run_training(
         net,
         BundledRows(listed, labels),

@@ -25,7 +25,8 @@ class TextNet(nn.Module):
     Args:
         config: Read by attribute: `vocab_size` (ids, or 0 for vectors as input), `input_width`,
             `width`, `n_types` (2 for pairs of texts), `parts` (specs), `n_outputs`, `gauge`
-            ("free", or "binary": one number z read as the logits (-z/2, +z/2)), `dropout`.
+            ("free", or "binary": one number z read as the logits (-z/2, +z/2)), `dropout`, and the
+            ids `padding` and `unknown`.
 
     Raises:
         ValueError: If the gauge and the outputs disagree, or there is neither vocabulary nor input.
@@ -115,7 +116,7 @@ class TextNet(nn.Module):
         """Static vectors `(b, n, d)` of ids `(b, n)`, or of vectors `(b, n, input_width)`."""
         if self.embedding is not None:
             assert self.unknown is not None
-            z = torch.where((x == 1)[..., None], self.unknown, self.embedding(x))
+            z = torch.where((x == self.config.unknown)[..., None], self.unknown, self.embedding(x))
         else:
             z = x.to(self.bias.dtype)
         if self.project is not None:
@@ -136,7 +137,11 @@ class TextNet(nn.Module):
         """
         self._check(x)
         if real is None:
-            real = x != 0 if self.embedding is not None else torch.ones_like(x[..., 0]).bool()
+            real = (
+                x != self.config.padding
+                if self.embedding is not None
+                else torch.ones_like(x[..., 0]).bool()
+            )
         real = real.bool()
         if present is None:
             present = real
@@ -177,7 +182,7 @@ class TextNet(nn.Module):
         """Logits `(b, k)`: the game.
 
         Args:
-            x: Ids `(b, n)`, 0 for padding; or vectors `(b, n, input_width)`.
+            x: Ids `(b, n)`, padded; or vectors `(b, n, input_width)`.
             present: Bool `(b, n)` or `(n,)`; None means everybody.
             real: Bool `(b, n)`, false for padding; from the ids when None.
             types: `(b, n)`, 1 for players of the second text of a pair.

@@ -60,6 +60,8 @@ class HarsanyiTextConfig(HarsanyiConfig):
         classes: Labels in the order of the outputs.
         encoder: Name of the sentence encoder, or None.
         tolerance: Error that matrix products may certify instead of taking all nodes; 0: exact.
+        padding: Id that pads.
+        unknown: Id of unknown players.
     """
 
     model_type = "harsanyi-text"
@@ -73,6 +75,8 @@ class HarsanyiTextConfig(HarsanyiConfig):
     classes: list | None = None
     encoder: str | None = None
     tolerance: float = 0.0
+    padding: int = 0
+    unknown: int = 1
 
 
 class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
@@ -199,6 +203,8 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
             dropout=dropout,
             classes=classes,
             encoder=finder.name,
+            padding=_id_of(finder.tokenizer, "pad_token_id", 0),
+            unknown=_id_of(finder.tokenizer, "unk_token_id", 1),
             coalition_weight=coalition_weight,
             **_label_names(classes),
         )
@@ -292,7 +298,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         there = (
             real
             if real is not None
-            else (x != 0 if x.ndim == 2 else torch.ones_like(x[..., 0]).bool())
+            else (x != self.config.padding if x.ndim == 2 else torch.ones_like(x[..., 0]).bool())
         )
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
         regression = self.config.problem_type == "regression"
@@ -634,6 +640,15 @@ def specs_of(design: str | Sequence[str | Mapping[str, Any]]) -> list[dict[str, 
     if not found:
         raise ValueError("design names no part; pass at least one.")
     return found
+
+
+def _id_of(tokenizer: PreTrainedTokenizerFast | None, name: str, default: int) -> int:
+    found = default if tokenizer is None else getattr(tokenizer, name)
+    if found is None and name == "pad_token_id":
+        raise ValueError(
+            "tokenizer has no padding token; set tokenizer.pad_token to one of its own."
+        )
+    return -1 if found is None else int(found)
 
 
 class _Finder:

@@ -182,8 +182,7 @@ def encode(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[Text]) -> Encod
             types[row] += [side] * len(ids)
             names[row] += _surfaces(listed[row], found[row])
     n = max(map(len, rows), default=0)
-    pad = tokenizer.pad_token_id or 0
-    ids = torch.full((len(rows), n), pad)
+    ids = torch.full((len(rows), n), int(str(tokenizer.pad_token_id)), dtype=torch.long)
     kinds = torch.zeros(len(rows), n, dtype=torch.long)
     for row, (listed_ids, listed_types) in enumerate(zip(rows, types, strict=True)):
         ids[row, : len(listed_ids)] = torch.tensor(listed_ids, dtype=torch.long)

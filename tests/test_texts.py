@@ -256,6 +256,32 @@ def test_unknown_words_share_a_trained_vector():
     assert model.net.unknown.abs().max() > 0
 
 
+def test_a_tokenizer_of_ones_own_keeps_its_ids(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["good", "bad", "not", "<unk>", "a", "film", "<pad>", "very"]
+    own = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    own.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made = PreTrainedTokenizerFast(tokenizer_object=own, unk_token="<unk>", pad_token="<pad>")
+    model = HarsanyiForTextClassification.from_texts(
+        TEXTS, LABELS, tokenizer=made, **SMALL
+    ).double()
+    assert (model.config.padding, model.config.unknown) == (6, 3)
+    e = model.explain(["good", "not a good film zyx"])
+    assert e.player_mask.sum(1).tolist() == [1, 5]
+    assert (e.values[1] - enumerated(model, "not a good film zyx").values[0]).abs().max() <= 1e-10
+    fields = made(["good", "not a good film zyx"], padding=True, return_tensors="pt")
+    out = model(fields["input_ids"])
+    assert torch.equal(out.shapley_values, e.values)
+    model.save_pretrained(tmp_path)
+    loaded = HarsanyiForTextClassification.from_pretrained(tmp_path)
+    assert torch.equal(loaded.explain(["not good"]).values, model.explain(["not good"]).values)
+    bare = PreTrainedTokenizerFast(tokenizer_object=own, unk_token="<unk>")
+    with pytest.raises(ValueError, match="no padding token"):
+        HarsanyiForTextClassification.from_texts(TEXTS, LABELS, tokenizer=bare, **SMALL)
+
+
 def test_word_pieces_can_be_players():
     model = fitted("sum", players="tokens")
     e = model.explain(["unbearably good"])

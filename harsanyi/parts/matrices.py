@@ -112,12 +112,11 @@ class MatrixPart(nn.Module):
         pieces = (steps * gate[..., None], drives * gate, reads * gate[..., None])
         b = len(x)
         starts, ends = self._order(self.start), self._order(self.ends)
-        return [
-            MatrixProducts(
-                starts[h].expand(b, -1), *(p[h * b : (h + 1) * b] for p in pieces), ends[h]
-            )
-            for h in range(self.chains)
-        ]
+        found = []
+        for h in range(self.chains):
+            steps, drives, reads = (piece[h * b : (h + 1) * b] for piece in pieces)
+            found.append(MatrixProducts(starts[h].expand(b, -1), steps, drives, reads, ends[h]))
+        return found
 
     def derivatives(
         self, x: Tensor, present: Tensor, real: Tensor, size: int, rule: Rule

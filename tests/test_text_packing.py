@@ -192,7 +192,9 @@ def test_distinct_rows_are_sorted_by_text_and_lead_back(n):
     flat = masks.flatten(0, 1)
     assert torch.equal(rows[where], flat)
     assert torch.equal(texts[where], torch.arange(5).repeat_interleave(30))
-    assert len({(t, *r) for t, r in zip(texts.tolist(), map(tuple, rows.tolist()))}) == len(rows)
+    assert len(
+        {(t, *r) for t, r in zip(texts.tolist(), map(tuple, rows.tolist()), strict=True)}
+    ) == len(rows)
 
 
 def test_any_number_of_tokens_at_once_gives_the_same_values():

@@ -173,10 +173,10 @@ def _agnews(part: str) -> TextData:
 def _yelp(part: str) -> TextData:
     """The files called dev train and those called test test; repeated sentences come once."""
     found: dict[str, int] = {}
-    seen = {line for y in (0, 1) for line in _lines(f"yelp_short.dev.{y}.txt.gz")}
+    seen = {line for y in (0, 1) for line in read_lines(f"yelp_short.dev.{y}.txt.gz")}
     for label in (0, 1):
         file = "dev" if part == "train" else "test"
-        for line in _lines(f"yelp_short.{file}.{label}.txt.gz"):
+        for line in read_lines(f"yelp_short.{file}.{label}.txt.gz"):
             if part == "train" or line not in seen:
                 found[line] = label if found.get(line, label) == label else -1
     kept = {text: label for text, label in found.items() if label >= 0 and text.strip()}
@@ -202,15 +202,31 @@ def _mrpc(part: str) -> TextData:
 def _frame(file: str, **options: Any) -> Any:  # noqa: ANN401 - pandas.DataFrame
     import pandas as pd
 
-    return pd.read_csv(_path(file), **options)
+    return pd.read_csv(data_path(file), **options)
 
 
-def _lines(file: str) -> list[str]:
-    with gzip.open(_path(file), "rt", encoding="utf8") as opened:
+def read_lines(file: str) -> list[str]:
+    """Lines of a gzipped file of texts in the data folder.
+
+    Args:
+        file: Its name.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
+    with gzip.open(data_path(file), "rt", encoding="utf8") as opened:
         return opened.read().splitlines()
 
 
-def _path(file: str) -> Path:
+def data_path(file: str) -> Path:
+    """A file of texts in the data folder.
+
+    Args:
+        file: Its name.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
     path = data_folder() / "text" / file
     if not path.is_file():
         raise FileNotFoundError(f"no {path}; set HARSANYI_DATA to a folder that has it.")

@@ -218,15 +218,20 @@ class HarsanyiNet(nn.Module):
         """
         self._check(x, present)
         there = self.presence(x, present)
-        value = base = self.bias.expand(x.shape[0], -1)
+        # parts add up in float32 at least, and the sum is rounded once
+        dtype = self.bias.dtype
+        wide = torch.promote_types(dtype, torch.float32)
+        value = base = self.bias.to(wide).expand(x.shape[0], -1)
         shapley: Tensor | None = None
-        for weight, part in zip(self.mixture, self.parts, strict=True):
-            v, phi, nobody = _attribute(part, x, there)
+        for weight, part in zip(self.mixture.to(wide), self.parts, strict=True):
+            v, phi, nobody = (z.to(wide) for z in _attribute(part, x, there))
             value, base = value + weight * v, base + weight * nobody
             shapley = weight * phi if shapley is None else shapley + weight * phi
         if shapley is None:
-            shapley = value.new_zeros(len(x), self.n_players, self.bias.shape[0])
-        return self._outputs(value), self._outputs(shapley), self._outputs(base)
+            shapley = value.new_zeros(x.shape[0], self.n_players, self.bias.shape[0])
+        sums = (value, shapley, base)
+        value, shapley, base = (self._outputs(z).to(dtype) for z in sums)
+        return value, shapley, base
 
     @torch.no_grad()
     def explain(

@@ -1,5 +1,6 @@
 """Laws of the recipe: a mixture is exact, no worse than its parts, and comes back from a file."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from harsanyi.growing import (
     with_copies,
 )
 from harsanyi.mixing import mix
-from harsanyi.net import HarsanyiNet
+from harsanyi.net import HarsanyiNet, NetConfig
 from harsanyi.parts.additive import AdditivePart
 from harsanyi.parts.tree_readers import read_hist_gradient_boosting
 from harsanyi.parts.trees import TreePart
@@ -86,6 +87,29 @@ def test_each_kind_of_part_is_exact_after_training(kind: str) -> None:
     expected = exact_shapley(PresenceGame(lambda rows, present: net(rows, present), x)).values
     assert expected.abs().max() > 1e-3
     assert (net.explain(x).values - expected).abs().max() <= 1e-10
+
+
+@torch.no_grad()
+def test_a_mixture_in_bfloat16_is_a_few_roundings_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harsanyi.recipe.mix", lambda folds, grown: torch.ones(len(grown)) / 3)
+    data = table("classes", seed=1)
+    low = quick(data).to(torch.bfloat16)
+    high = copy.deepcopy(low).double()  # the same rounded weights: the same game
+    answer, truth = low.explain(data.x[:64]), high.explain(data.x[:64]).values
+    assert answer.values.dtype == torch.bfloat16
+    assert (answer.values.double() - truth).abs().max() <= 4 * 2**-8 * float(truth.abs().max())
+
+
+@torch.no_grad()
+def test_many_parts_in_bfloat16_add_up_in_float32() -> None:
+    part = AdditivePart(1, 1).to(torch.bfloat16)
+    part.weights.fill_(0.1)
+    parts = [copy.deepcopy(part) for _ in range(300)]
+    net = HarsanyiNet(NetConfig(1, 1, [p.spec for p in parts]), parts).to(torch.bfloat16)
+    x = torch.zeros(2, 1, dtype=torch.float64)
+    one = float(part.shapley(x, x == 0)[0, 0, 0])
+    # a running sum in bfloat16 would stop growing at 256 times a term
+    assert net.explain(x).values.flatten().tolist() == pytest.approx([300 * one] * 2, rel=2**-8)
 
 
 @torch.no_grad()

@@ -236,8 +236,9 @@ class HarsanyiImageNet(HarsanyiNet):
     def description(self) -> str:
         """The game in words: players, absence and scale."""
         encoder = self.encoders[0]
-        kind = f"{encoder.patch} x {encoder.patch} patches" if self._patches else "cells"
-        return super().description + f", players={self.grid[0]} x {self.grid[1]} {kind}"
+        rows, columns = self.grid
+        kind = f"patches of {encoder.patch} x {encoder.patch} pixels" if self._patches else "cells"
+        return super().description + f", players={rows} x {columns} {kind}"
 
     @property
     def _patches(self) -> bool:

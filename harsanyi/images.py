@@ -64,6 +64,18 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
         config: From `HarsanyiConfig.image(...)`.
         backbone: For players that are features: any module that maps images to `(b, c, h, w)`. It
             is frozen, and its weights are saved with the model's.
+
+    Example:
+        >>> import numpy as np
+        >>> from harsanyi import HarsanyiConfig, HarsanyiForImageClassification
+        >>> from harsanyi.image_fitting import ImageSchedule
+        >>> images = np.random.default_rng(0).random((24, 8, 8), dtype=np.float32)
+        >>> labels = images[:, :4].mean((1, 2)) > images[:, 4:].mean((1, 2))
+        >>> config = HarsanyiConfig.image(size=8, patch=4, width=8, blocks=2)
+        >>> net = HarsanyiForImageClassification(config)
+        >>> net = net.fit(images, labels, schedule=ImageSchedule(epochs=2), progress=False)
+        >>> net.explain(images[:3])
+        Explanation(shapley, exact, b=3, n=4, k=2, method='harsanyi', n_evals=2, game='harsanyi net, absence=baseline, logit, players=2 x 2 patches of 4 x 4 pixels')
     """
 
     config_class = HarsanyiImageConfig
@@ -99,6 +111,39 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
             _, features, *grid = feature_map(backbone.eval(), blank).shape
         config = image_config(size, "features", grid=grid, features=features, **options)
         return cls(config, backbone)
+
+    def resized(self, size: int | Sequence[int]) -> "HarsanyiForImageClassification":
+        """The same weights on pictures of another size: more players of the same kind.
+
+        Args:
+            size: Side of an image, or rows and columns.
+
+        Returns:
+            A new model; this one stays as it is.
+
+        Raises:
+            ValueError: If the read-out has weights of its own for every place.
+        """
+        recipe = self.config.recipe or {}
+        kind = recipe.get("players")
+        if recipe.get("readout") != "shared" or recipe.get("preset") or kind == "features":
+            raise ValueError(
+                "this model knows every place of its grid apart; make it with "
+                "HarsanyiConfig.image(..., readout='shared') to use it on other sizes."
+            )
+        config = image_config(
+            **{**recipe, "size": size},
+            channels=self.config.channels,
+            n_outputs=self.config.n_outputs,
+        )
+        for name in ("classes", "outputs", "id2label", "label2id", "measures"):
+            setattr(config, name, getattr(self.config, name))
+        model = type(self)(config).to(self.net.bias.device, self.net.bias.dtype)
+        grown = {"net.parts.0.stencil", "net.signature"}
+        state = {name: value for name, value in self.state_dict().items() if name not in grown}
+        fresh = {name: value for name, value in model.state_dict().items() if name in grown}
+        model.load_state_dict(state | fresh)
+        return model.train(self.training)
 
     @property
     def processor(self) -> HarsanyiImageProcessor:

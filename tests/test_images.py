@@ -314,6 +314,37 @@ def test_half_precision_sums_in_float32(fitted, digits):
     assert agree.float().mean() > 0.9
 
 
+def test_a_shared_read_out_fits_pictures_of_any_size(digits):
+    (images, labels), _ = digits
+    model = small(channels=1, width=16, readout="shared")
+    model.fit(images[:300], labels[:300], schedule=QUICK, progress=False)
+    large = model.resized((12, 10))
+    assert large.config.n_players == 30
+    with torch.no_grad():
+        assert torch.equal(model.resized(8).explain(images[:2]).values,
+                           model.explain(images[:2]).values)  # fmt: skip
+    net = large.net.double()
+    x = torch.rand(1, 1, 12, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def painted(rows, present):
+        return net(net.masked(rows, torch.cat([present, present.new_ones(len(rows), 20)], 1)))
+
+    truth = exact_shapley(PresenceGame(painted, x, n_players=10))
+    found = net.explain(x, free=torch.arange(30) < 10)
+    assert (found.values[:, :10] - truth.values).abs().max() <= 1e-10
+    with pytest.raises(ValueError, match="shared"):
+        small(channels=1).resized(10)
+
+
+def test_an_exported_program_returns_the_attributions(digits):
+    model = small(channels=1).eval()
+    x = model._pixels(digits[1][0][:3])
+    program = torch.export.export(model, (x,), strict=False)
+    found = program.module()(x)
+    assert (found.shapley_values - model(x).shapley_values).abs().max() <= 1e-5
+    assert (found.logits - model(x).logits).abs().max() <= 1e-5
+
+
 def test_fields_grow_slowly_and_reach_the_whole_grid():
     model = small(width=4, blocks=6)
     stencil = model.net.parts[0].stencil

@@ -29,6 +29,9 @@ Bools = NDArray[np.bool_]
 PRICE = 0.005
 """Nats per shown player in the objective of which enumeration knows the optimum."""
 
+BACKGROUND = 32
+"""Training rows that stand for absent players in the box's game."""
+
 EPOCHS = 60
 """Most passes of the box over rows of numbers, stopped early."""
 
@@ -59,6 +62,7 @@ class Box:
         fit_net(self.net, (rows, labels), held, key=seed + 8_001)
         self.net.eval().requires_grad_(False)
         self._imputer: Imputer | None = None
+        self._background: Tensor | None = None
 
     @property
     def imputer(self) -> Imputer:
@@ -94,12 +98,14 @@ class Box:
         shown = self.shown(X, masks).clamp(min=1e-9)
         return float((full * (full.log() - shown.log())).sum(-1).mean())
 
-    def game(self, X: Floats, background: int = 32) -> MaskedGame:
+    def game(self, X: Floats | Tensor) -> MaskedGame:
         """The box's logits with absent players taken from a few training rows."""
-        rows, _ = as_tensors(self.problem.X)
-        chosen = rows[compress(rows.flatten(1), background)]
+        if self._background is None:
+            rows, _ = as_tensors(self.problem.X)
+            self._background = rows[compress(rows.flatten(1), BACKGROUND)]
         groups = None if self.problem.groups is None else torch.from_numpy(self.problem.groups)
-        return MaskedGame(self.logits, as_tensors(X)[0], MarginalImputer(chosen), groups=groups)
+        x = torch.as_tensor(X, dtype=torch.float32)
+        return MaskedGame(self.logits, x, MarginalImputer(self._background), groups=groups)
 
 
 def fit_net(

@@ -182,6 +182,23 @@ def _sampled_shapley(problem: SelectionProblem, box: Box, seed: int) -> Fitted:
     return answer
 
 
+def _amortized(problem: SelectionProblem, box: Box, seed: int) -> Fitted:
+    """|Shapley value| as a network predicts it, taught by two pairs of orders on each of 2,000 rows."""
+    from amortized import AmortizedExplainer
+    from amortized.labelled import Labels as Taught
+
+    rows, _ = as_tensors(problem.X[:2000])
+    generator = torch.Generator().manual_seed(seed)
+    explainer = AmortizedExplainer.from_target(box.game, rows, generator=generator)
+    explainer.fit(Taught.now(box.game, rows, 2), progress=False, epochs=60)
+
+    def answer(x: Floats, y: Labels) -> Selected:
+        said = as_tensors(x)[0]
+        return Selected(_sizes(explainer.explain(said).values, box.probabilities(said).argmax(-1)))
+
+    return answer
+
+
 def _occlusion(problem: SelectionProblem, box: Box, seed: int) -> Fitted:
     """|change of the box's logit| when one player is absent."""
     from baselines import occlusion
@@ -244,6 +261,7 @@ ENTRIES: dict[str, Entry] = {
     "unmasking": Entry(_unmasking, "own"),
     "harsanyi": Entry(_harsanyi, "own", selects=False),
     "shapley": Entry(_sampled_shapley, "box", True, selects=False, learned=False, rows=200),
+    "amortized": Entry(_amortized, "box", selects=False),
     "occlusion": Entry(_occlusion, "box", True, selects=False, learned=False, rows=500),
     "l2": Entry(_l2, "nobody", True, learned=False),
     "random": Entry(_random, "nobody", True, learned=False),

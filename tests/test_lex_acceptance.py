@@ -208,7 +208,7 @@ def test_a_label_that_nothing_shown_can_tell_is_told_by_leaks_alone():
 def test_structural_truth_and_shapley_values_rank_differently(syn6):
     problem, box, _ = syn6
     x = problem.X_test[:30]
-    game = box.game(x, background=16)
+    game = box.game(x)
     values = exact_shapley(game).values
     ends = torch.tensor([[[False] * 11, [True] * 11]])
     none, everyone = game(ends).unbind(1)

@@ -680,4 +680,40 @@ MUTANTS = (
         replacement="pass",
         test="test_image_exactness.py::test_explaining_changes_neither_mode_nor_statistics_nor_random_state",
     ),
+    # Texts
+    Mutant(
+        bug="sensitivities forget what a player reads off the state",
+        file="harsanyi/chains.py",
+        source="change = torch.baddbmm(reads[:, i], after, back[:, i])",
+        replacement="change = after @ back[:, i]",
+        test="test_text_parts.py::test_matrix_products_are_exact_with_half_as_many_nodes_as_players",
+    ),
+    Mutant(
+        bug="the certificate of matrix products counts its nodes three times",
+        file="harsanyi/chains.py",
+        source="[log_tail(n_nodes, rho) for rho, _ in ellipses()]",
+        replacement="[log_tail(3 * n_nodes, rho) for rho, _ in ellipses()]",
+        test="test_text_parts.py::test_the_certificate_of_matrix_products_holds",
+    ),
+    Mutant(
+        bug="values of a chain that reads backwards stay reversed",
+        file="harsanyi/parts/matrices.py",
+        source="shapley = shapley + (found if h < self._halves[0] else found.flip(1))",
+        replacement="shapley = shapley + found",
+        test="test_text_parts.py::test_every_part_equals_enumeration",
+    ),
+    Mutant(
+        bug="a step of a maximum is shared by one player too few",
+        file="harsanyi/maxima.py",
+        source="askers = (steps * rank / (rank + 1)).sum(-1)",
+        replacement="askers = (steps * (rank - 1) / rank).sum(-1)",
+        test="test_maxsim.py::test_shares_with_both_sides_playing_equal_enumeration",
+    ),
+    Mutant(
+        bug="an absent word is the unknown word",
+        file="harsanyi/text_net.py",
+        source="return self.vectors(x, types), present & real, real",
+        replacement="return self.vectors(torch.where(present, x, 1), types), real, real",
+        test="test_texts.py::test_deleting_words_from_the_text_is_their_absence",
+    ),
 )

@@ -336,7 +336,8 @@ class AmortizedExplainer(PreTrainedModel):
         """
         from amortized.fitting import fit_explainer
 
-        return fit_explainer(self, store, validation, **settings)
+        fit_explainer(self, store, validation, **settings)
+        return self
 
     def explain(
         self,

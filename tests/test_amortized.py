@@ -452,3 +452,35 @@ def test_classifier_and_explainer_do_not_share_weights() -> None:
     labels = Labels.now(model, list(dict.fromkeys(words(30))), 1)
     AmortizedExplainer.from_target(model).fit(labels, progress=False, epochs=1)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_integrated_gradients_of_texts_are_captums() -> None:
+    captum_attr = pytest.importorskip("captum.attr")
+    from baselines import TextIntegratedGradients
+
+    model = text_model(players="token")
+    text = "the film was unbelievable"
+    said = TextIntegratedGradients(model, 400).explain([text])
+    ids = model.encode([text])[0].ids[None]
+    start = torch.where(model.encode([text])[0].special, ids, model.tokenizer.pad_token_id)
+    layer = captum_attr.LayerIntegratedGradients(
+        lambda given: model.network(given).logits, model.network.get_input_embeddings()
+    )
+    for output in range(3):
+        wanted = layer.attribute(ids, start, target=output, n_steps=400)[0].sum(-1)[1:-1]
+        found = said.values[0, :, output].numpy()
+        assert found == pytest.approx(wanted.detach().numpy(), abs=1e-4)
+    assert float(said.diagnostics["additivity_gap"].abs().max()) < 1e-3
+
+
+def test_an_empirical_explainer_imitates_integrated_gradients(tmp_path) -> None:
+    from baselines import TextIntegratedGradients
+
+    model = text_model(players="token")
+    given = list(dict.fromkeys(words(40)))
+    teacher = TextIntegratedGradients(model, 8)
+    store = LabelStore(tmp_path).generate(model, given, teacher=teacher, progress=False)
+    made = AmortizedExplainer.from_target(model, **presets.empirical(lr=1e-3, epochs=8))
+    said = made.fit(store, progress=False).explain(given[:4])
+    assert said.estimand == "gradient"
+    assert made.config.measures["mse"][0] < made.config.measures["rms"][0] ** 2 * 1.5

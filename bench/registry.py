@@ -48,6 +48,9 @@ SUITES: dict[str, GridSuite | str] = {
         *("bench.selection_suite", "selection", "problems", "methods", "DEFAULT", "ENTRIES"),
         page="bench.selection_page",
     ),
+    "text": GridSuite(
+        *("bench.text_suite", "text", "problems", "explainers", "PROBLEMS", "EXPLAINERS")
+    ),
 }
 """Name -> its grid, or `module:function`, called as `function(folder, tables=, models=, seeds=,
 command=)` and returning a frame and a page."""

@@ -10,7 +10,7 @@ WORKERS ?= 2
 THREADS = $(or $(OMP_NUM_THREADS),1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs trust clean
+.PHONY: help demo test lint bench docs trust peers clean
 
 help:           ## what there is to make
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -51,6 +51,20 @@ docs: $(VENV)/.docs ## the site, warnings as errors, into site/
 
 trust: $(STAMP) ## the checks of docs/trust.md at their full counts; writes its table
 	OMP_NUM_THREADS=$(THREADS) $(PY) -m tests.trust
+
+# The newest shap and shapiq need Python 3.12: the first of these that runs, else what PYTHON allows.
+PEERS_PYTHON ?= $(firstword $(foreach p,python3.12 python3.13 python3.14,$(if $(shell $(p) -c 'print(1)' 2>/dev/null),$(p))) $(PYTHON))
+PEERS := .venv-peers
+
+$(PEERS)/.installed: pyproject.toml constraints.txt
+	@$(PEERS_PYTHON) -c 'import sys; v = sys.version_info; print("peers: Python %d.%d" % v[:2] + ("" if v >= (3, 12) else ", too old for the newest shap and shapiq: taking the newest it allows (PEERS_PYTHON=/path/to/python3.12 chooses)"))'
+	test -x $(PEERS)/bin/python || $(PEERS_PYTHON) -m venv $(PEERS)
+	grep -E '^torch==' constraints.txt > $(PEERS)/torch.txt
+	$(PEERS)/bin/python -m pip install --quiet --upgrade -e . shap shapiq captum lightgbm xgboost -c $(PEERS)/torch.txt
+	@touch $@
+
+peers: $(PEERS)/.installed ## the newest shap, shapiq, captum in .venv-peers (gigabytes), and ours, on one grid
+	OMP_NUM_THREADS=$(THREADS) $(PEERS)/bin/python -m bench.estimator_grid --folder out/grid --out out/grid/estimators.md $(ARGS)
 
 clean:          ## remove what was built and cached; the environment stays
 	rm -rf build dist out site .pytest_cache .ruff_cache .benchmarks .hypothesis .coverage htmlcov

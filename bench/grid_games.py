@@ -114,7 +114,7 @@ class Table:
     def shapley(self) -> Floats:
         """Shapley values `(n,)` by their definition."""
         n = self.n_players
-        sizes = np.array([bin(row).count("1") for row in range(2 ** (n - 1))])
+        sizes = np.array([row.bit_count() for row in range(2 ** (n - 1))])
         weight = 1 / (n * np.array([comb(n - 1, int(size)) for size in sizes], dtype=np.float64))
         found = []
         for player in range(n):

@@ -176,7 +176,7 @@ def numbers(one: "Setting", positions: NDArray[np.int64]) -> Tensor:
         positions: Which rows.
     """
     middle, scale = _scaling(one)
-    raw = torch.from_numpy(one.rows(positions).to_numpy(dtype=np.float64))
+    raw = torch.tensor(one.rows(positions).to_numpy(dtype=np.float64))
     return ((raw - middle) / scale).float()
 
 
@@ -191,7 +191,7 @@ def labels(one: "Setting", positions: NDArray[np.int64]) -> Tensor:
 
 
 def _scaling(one: "Setting") -> tuple[Tensor, Tensor]:
-    raw = torch.from_numpy(one.rows(one.learn).to_numpy(dtype=np.float64))
+    raw = torch.tensor(one.rows(one.learn).to_numpy(dtype=np.float64))
     return raw.mean(0), raw.std(0).clamp(min=1e-9)
 
 

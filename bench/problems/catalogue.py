@@ -16,9 +16,11 @@ import torch
 
 from bench.problems import synthetic
 from bench.problems.exact_nets import exact_net
+from bench.problems.image_boxes import IMAGE_PROBLEMS, image_problem, is_image_problem
 from bench.problems.models import MODELS, coded, fit_box, reference
 from bench.problems.problem import Problem
-from bench.problems.tabular import TABLES, Table, load, split
+from bench.problems.sources import MORE_TABLES, is_named_table, table_by_name
+from bench.problems.tabular import TABLES, Table, split
 from bench.problems.text import is_text_problem, text_problem, text_problem_names
 
 ENTRY_POINTS = "harsanyi.problems"
@@ -44,8 +46,9 @@ def named_problem(name: str, *, b: int = 32) -> Problem:
     """A problem by name.
 
     Args:
-        name: One of `problem_names()`; `<table>/<model>` stands for its baseline
-            imputer, `<table>` for boosted trees. An
+        name: One of `problem_names()`; `<table>/<model>` stands for its baseline imputer,
+            `<table>` for boosted trees; a table may also be `FILE.csv:TARGET` or
+            `hub:OWNER/NAME:TARGET`. An
             ending such as `@3` is the seed of split, model and choice of rows, 0 without it.
         b: Explicands, taken from the test rows.
 
@@ -67,19 +70,30 @@ def named_problem(name: str, *, b: int = 32) -> Problem:
     if is_text_problem(plain) and (not ending or ending.isdigit()):
         made = text_problem(plain, b=b, seed=seed)
         return dataclasses.replace(made, name=name, content_hash="") if ending else made
-    words = plain.split("/") if not ending or ending.isdigit() else []
-    words += ["boosted", "baseline"][len(words) - 1 :] if words else []
-    if len(words) == 3 and words[0] in TABLES and words[1] in MODELS and words[2] in IMPUTERS:
-        return _tabular(words[0], words[1], words[2], b, seed)
+    if is_image_problem(plain) and (not ending or ending.isdigit()):
+        return image_problem(plain, b=b, seed=seed)
+    table, kind, absence = _words(plain if not ending or ending.isdigit() else name)
+    if is_named_table(table):
+        return _tabular(table, kind, absence, b, seed)
     raise ValueError(
         f"problem {name!r} is unknown; choose from {', '.join(SYNTHETIC)}, "
-        f"{', '.join(text_problem_names())}, or TABLE/MODEL or "
-        f"TABLE/MODEL/marginal with a table of {', '.join(TABLES)} and a model of {MODELS}."
+        f"{', '.join([*text_problem_names(), *IMAGE_PROBLEMS])}, or TABLE/MODEL or "
+        f"TABLE/MODEL/marginal with a table of {', '.join((*TABLES, *MORE_TABLES))}, FILE.csv:TARGET "
+        f"or hub:OWNER/NAME:TARGET and a model of {MODELS}."
     )
 
 
+def _words(name: str) -> tuple[str, str, str]:
+    """Table, model and imputer of a name; the last two may be left out, from the end."""
+    rest, _, absence = name.rpartition("/")
+    if not rest or absence not in IMPUTERS:
+        rest, absence = name, "baseline"
+    table, _, kind = rest.rpartition("/")
+    return (table, kind, absence) if table and kind in MODELS else (rest, "boosted", absence)
+
+
 def _tabular(table_name: str, kind: str, absence: str, b: int, seed: int) -> Problem:
-    table = load(table_name)
+    table = table_by_name(table_name)
     parts = split(table, seed)
     box = fit_box(kind, table, parts.train, seed=seed)
     chosen = np.sort(np.random.default_rng(seed).permutation(parts.test)[:b])
@@ -145,7 +159,12 @@ def box_problem(
 
 
 def _tabular_names() -> Iterator[str]:
-    return (f"{table}/{kind}/{how}" for table in TABLES for kind in MODELS for how in IMPUTERS)
+    return (
+        f"{table}/{kind}/{how}"
+        for table in (*TABLES, *MORE_TABLES)
+        for kind in MODELS
+        for how in IMPUTERS
+    )
 
 
 def _guests() -> dict[str, importlib.metadata.EntryPoint]:

@@ -1,12 +1,18 @@
 """Tables by name: those of the suite, a file of the user's, a data set of the hub."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bench.problems.tabular import TABLES, Table, load
 
 HUB = "hub:"
+
+NHANES_YEARS = 10.0
+"""Of follow-up within which a death counts."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -14,7 +20,7 @@ def table_by_name(name: str) -> Table:
     """A table by name.
 
     Args:
-        name: One of the suite's; `FILE.csv:TARGET` (or TSV, or parquet) with the column to predict;
+        name: One of the suite's, or of `MORE_TABLES`; `FILE.csv:TARGET` (or TSV, or parquet) with the column to predict;
             `hub:OWNER/NAME:TARGET` for the training part of a data set read through `datasets`,
             `hub:OWNER/NAME@REVISION:TARGET` for one revision of it.
 
@@ -27,6 +33,8 @@ def table_by_name(name: str) -> Table:
     """
     if name in TABLES:
         return load(name)
+    if name in MORE_TABLES:
+        return MORE_TABLES[name]()
     place, _, target = name.rpartition(":")
     if place.startswith(HUB) and target:
         return _table(_hub_frame(place.removeprefix(HUB)), target, place)
@@ -35,7 +43,7 @@ def table_by_name(name: str) -> Table:
 
         return _table(read_frame(place), target, place)
     raise ValueError(
-        f"table {name!r} is unknown; choose from {', '.join(TABLES)}, or pass FILE.csv:TARGET or "
+        f"table {name!r} is unknown; choose from {', '.join((*TABLES, *MORE_TABLES))}, or pass FILE.csv:TARGET or "
         "hub:OWNER/NAME:TARGET."
     )
 
@@ -46,7 +54,34 @@ def is_named_table(name: str) -> bool:
     Args:
         name: As `table_by_name` takes it.
     """
-    return name in TABLES or ":" in name
+    return name in TABLES or name in MORE_TABLES or ":" in name
+
+
+def _nhanes() -> Table:
+    """NHANES I: who died within ten years, of those who were followed so long or died before.
+
+    The file gives years until death, negative for those alive when last seen.
+    """
+    import pandas as pd
+
+    from bench.problems.tabular import data_folder
+
+    folder = data_folder() / "tabular"
+    paths = [folder / f"NHANESI_subset_{part}.csv.gz" for part in "Xy"]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"nhanes needs {path}; set HARSANYI_DATA to the data folder.")
+    X, y = (pd.read_csv(path, index_col=0) for path in paths)
+    years = y.iloc[:, -1].to_numpy()
+    known = np.flatnonzero((years > 0) | (-years >= NHANES_YEARS))
+    died = np.where((years > 0) & (years < NHANES_YEARS), "died", "lived")
+    rows: Any = X.iloc[known].reset_index(drop=True)
+    notes = f"{len(years) - len(known)} rows censored within {NHANES_YEARS:.0f} years are left out"
+    return Table("nhanes", rows, died[known], "classification", notes=notes)
+
+
+MORE_TABLES: dict[str, Callable[[], Table]] = {"nhanes": _nhanes}
+"""Tables of the data folder that are not in the suite."""
 
 
 def _table(frame: Any, target: str, place: str) -> Table:  # noqa: ANN401 - a pandas frame

@@ -11,7 +11,9 @@ import argparse
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from tqdm import tqdm
 import baselines
 from bench.grid_games import PROBLEMS, Boxes, Counted, GridGame, Table, grid_games
 from bench.grid_peers import PEERS, installed_peers, versions
-from bench.grid_report import Cell, report
+from bench.grid_report import Cell, errors, report
 from bench.grid_store import (
     Played,
     Stored,
@@ -33,6 +35,9 @@ from bench.grid_store import (
     save_answer,
     save_games,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -170,18 +175,78 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for factor in FACTORS:
                 path = answer_path(chosen.folder, problem, counts[problem], factor, name)
                 path.unlink(missing_ok=True)
-    jobs = [
-        (problem, factor, name)
-        for problem in chosen.problems
-        for factor in FACTORS
-        for name in players
-    ]
-    for problem, factor, name in tqdm(jobs, desc="cells", unit="cell"):
-        prepare(chosen.folder, problem, counts[problem])
-        play(chosen.folder, problem, counts[problem], factor, name, players[name])
+    play_all(chosen.folder, chosen.problems, players, counts)
     stored, played = collect(chosen.folder, counts)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(report(stored, played, f"make peers, commit {_commit()}"))
+
+
+def play_all(
+    folder: Path,
+    problems: Sequence[str],
+    players: dict[str, Contender],
+    counts: dict[str, int],
+) -> None:
+    """Play every cell that the folder lacks."""
+    jobs = [(one, factor, name) for one in problems for factor in FACTORS for name in players]
+    for problem, factor, name in tqdm(jobs, desc="cells", unit="cell"):
+        prepare(folder, problem, counts[problem])
+        play(folder, problem, counts[problem], factor, name, players[name])
+
+
+def finish(
+    folder: str | PathLike[str],
+    *,
+    tables: str = "",
+    models: str = "",
+    seeds: int | None = None,
+    command: str = "",
+) -> tuple["pd.DataFrame", Path]:
+    """The grid as `harsanyi bench --suite estimators` calls it.
+
+    Args:
+        folder: Where games, answers, `cells.parquet` and `estimators.md` lie.
+        tables: Problems by commas; all when empty.
+        models: Contenders by commas; ours and the installed peers when empty.
+        seeds: Games of each problem, 50 when None.
+        command: What repeats the run.
+
+    Returns:
+        A row per problem, budget and contender, and the Markdown page.
+
+    Raises:
+        ValueError: If there is no such problem or contender.
+    """
+    import pandas as pd
+
+    from bench.registry import listed
+
+    known = contenders()
+    chosen = {"problems": listed(tables, PROBLEMS), "contenders": listed(models, known)}
+    for kind, there in (("problems", PROBLEMS), ("contenders", known)):
+        unknown = [name for name in chosen[kind] if name not in there]
+        if unknown:
+            raise ValueError(f"{kind} {unknown} are not in the grid; it has {', '.join(there)}.")
+    place, counts = Path(folder), dict.fromkeys(PROBLEMS, seeds or 50)
+    players = {name: known[name] for name in ("ours shapley", *chosen["contenders"])}
+    play_all(place, chosen["problems"], players, counts)
+    stored, played = collect(place, counts)
+    rows = [
+        {
+            "problem": problem,
+            "budget": factor * stored[problem].games[0].n_players,
+            "contender": name,
+            "mse": float(errors(answer.values, stored[problem]).mean()),
+            "n_evals": answer.n_evals,
+            "cpu_seconds": answer.seconds,
+        }
+        for (problem, factor), cell in played.items()
+        for name, answer in cell.items()
+    ]
+    frame, page = pd.DataFrame(rows), place / "estimators.md"
+    frame.to_parquet(place / "cells.parquet")
+    page.write_text(report(stored, played, f"{command}, commit {_commit()}"))
+    return frame, page
 
 
 def _commit() -> str:

@@ -16,6 +16,8 @@ NOT_AVAILABLE = "not available"
 PAPERS: dict[str, str] = {
     "harsanyinet": "bench.papers:harsanyinet",
     "lex": "bench.papers:lex",
+    "yang2023": "bench.paper_amortized:yang2023",
+    "empirical": "bench.paper_amortized:empirical",
     "cte": "bench.papers:cte",
 }
 """Name -> `module:function`, called as `function(folder, full=, seeds=, command=)`; it makes what is
@@ -68,7 +70,7 @@ def harsanyinet(folder: Path, *, full: bool, seeds: int, command: str) -> str:
 
     frame = run_paper(folder, full=full, seeds=seeds)
     means: Any = frame.drop(columns=["study", "seed"]).groupby("data").mean()
-    lines = _head("HarsanyiNet (Chen et al., ICML 2023)", command)
+    lines = head_lines("HarsanyiNet (Chen et al., ICML 2023)", command)
     spent = (
         "All rows, 100 epochs." if full else "1,500 rows of each table, 15 epochs (no `--full`)."
     )
@@ -87,12 +89,12 @@ def harsanyinet(folder: Path, *, full: bool, seeds: int, command: str) -> str:
             found = [ours[name] if name else np.nan for name in theirs] or [np.nan, np.nan]
             rows.append(
                 [
-                    *(data, method, _or_none(score, _percent), _percent(found[0])),
-                    *(_or_none(error, _figure), _figure(found[1])),
+                    *(data, method, or_none(score, percent), percent(found[0])),
+                    *(or_none(error, figure), figure(found[1])),
                 ]
             )
     heads = ("data", "method", "published accuracy", "ours", "published RMSE", "ours")
-    lines += [*_table(heads, rows, words=2), ""]
+    lines += [*markdown(heads, rows, words=2), ""]
     lines += [
         (
             "Why they differ. Splits and seeds of the paper are not published; census here lacks a fifth "
@@ -114,23 +116,21 @@ def harsanyinet(folder: Path, *, full: bool, seeds: int, command: str) -> str:
     rows = [
         [
             *(data, sampler),
-            *(_figure(means.loc[data, f"runs_{sampler}_{runs}"]) for runs in RUNS),
-            _figure(means.loc[data, "value_size"]),
+            *(figure(means.loc[data, f"runs_{sampler}_{runs}"]) for runs in RUNS),
+            figure(means.loc[data, "value_size"]),
         ]
         for data in DATA
         for sampler in SAMPLERS
     ]
-    lines += [*_table(("data", "sampler", *map(str, RUNS), "size"), rows, words=2), ""]
+    lines += [*markdown(("data", "sampler", *map(str, RUNS), "size"), rows, words=2), ""]
     lines += ["## Training cost beside an ordinary network (table 5)", ""]
     rows = []
     for data in DATA:
         net, plain = (means.loc[data, f"epoch_seconds_{kind}"] for kind in ("net", "mlp"))
         said = PUBLISHED[data].get("epoch_ratio")
-        rows.append(
-            [data, _figure(net), _figure(plain), _or_none(said, _figure), _figure(net / plain)]
-        )
+        rows.append([data, figure(net), figure(plain), or_none(said, figure), figure(net / plain)])
     heads = ("data", "net, CPU s per epoch", "plain, CPU s", "published ratio", "ours")
-    lines += [*_table(heads, rows, words=1), ""]
+    lines += [*markdown(heads, rows, words=1), ""]
     lines += [
         (
             "Plain: three layers of 100 rectified units, the same loop and batch size. Ours includes "
@@ -152,12 +152,12 @@ def harsanyinet(folder: Path, *, full: bool, seeds: int, command: str) -> str:
         for name, kind in (("HarsanyiNet", "net"), ("plain network", "mlp")):
             rows.append(
                 [
-                    *(data, name, _percent(ours[f"clean_{kind}"])),
-                    *(_percent(ours[f"attacked_{kind}"]), _figure(ours[f"moved_{kind}"])),
+                    *(data, name, percent(ours[f"clean_{kind}"])),
+                    *(percent(ours[f"attacked_{kind}"]), figure(ours[f"moved_{kind}"])),
                 ]
             )
     heads = ("data", "model", "accuracy", "attacked", "change of values")
-    lines += [*_table(heads, rows, words=2), ""]
+    lines += [*markdown(heads, rows, words=2), ""]
     lines += [
         "## Images (tables 1, 3, 4)",
         "",
@@ -183,7 +183,7 @@ def lex(folder: Path, *, full: bool, seeds: int, command: str) -> str:
     from bench.paper_lex import DATA, IMPUTERS, run_paper
 
     frame = run_paper(folder, full=full, seeds=max(seeds, 3) if full else seeds)
-    lines = _head("LEX (Senetaire et al., ICML 2023)", command)
+    lines = head_lines("LEX (Senetaire et al., ICML 2023)", command)
     lines += [
         (
             "Selections per imputer on S1 to S3 (INVASE's Syn4 to Syn6), medians over "
@@ -200,11 +200,11 @@ def lex(folder: Path, *, full: bool, seeds: int, command: str) -> str:
             if part.empty or part["tpr_at_k"].isna().all():
                 continue
             one = part.median(numeric_only=True)
-            cells = [_percent(one[name]) for name in ("tpr_at_k", "auroc", "fdr", "rate")]
-            cells += [_percent(one["own_accuracy"]), _percent(one["evalx_accuracy"])]
-            rows.append([data, imputer, NOT_AVAILABLE, *cells, _figure(one["train_seconds"])])
+            cells = [percent(one[name]) for name in ("tpr_at_k", "auroc", "fdr", "rate")]
+            cells += [percent(one["own_accuracy"]), percent(one["evalx_accuracy"])]
+            rows.append([data, imputer, NOT_AVAILABLE, *cells, figure(one["train_seconds"])])
     heads = ("data", "imputer", "published", "TPR@k", "AUROC", "FDR", "rate")
-    lines += [*_table((*heads, "own accuracy", "judged", "CPU s"), rows, words=3), ""]
+    lines += [*markdown((*heads, "own accuracy", "judged", "CPU s"), rows, words=3), ""]
     lines += [
         (
             "REAL-X's published notebook (MNIST, 4.04 % of 784 pixels selected): own accuracy .9713, "
@@ -245,26 +245,46 @@ def cte(folder: Path, *, full: bool, seeds: int, command: str) -> str:
     return write_report(comparisons, seconds, command) + published
 
 
-def _head(title: str, command: str) -> list[str]:
+def head_lines(title: str, command: str) -> list[str]:
+    """Heading and provenance of a page.
+
+    Args:
+        title: Of the paper.
+        command: What makes the page again.
+    """
     made = provenance()
     by = f"`{command}`, commit {made['commit']}, {made['hardware']}, {made['date']}."
     return [f"# {title}: published and ours", "", by, ""]
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: int) -> list[str]:
-    """A Markdown table whose first columns are words and the others numbers."""
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: int) -> list[str]:
+    """A Markdown table.
+
+    Args:
+        heads: Of the columns.
+        rows: Cells.
+        words: How many of the first columns are words; the others are numbers.
+    """
     rule = "|" + " --- |" * words + " ---: |" * (len(heads) - words)
     lines = ["| " + " | ".join(row) + " |" for row in (heads, *rows)]
     return [lines[0], rule, *lines[1:]]
 
 
-def _or_none(value: float | None, show: Callable[[float], str]) -> str:
+def or_none(value: float | None, show: Callable[[float], str]) -> str:
+    """A published figure, or that there is none that was read.
+
+    Args:
+        value: The figure or None.
+        show: How it is written.
+    """
     return NOT_AVAILABLE if value is None else show(value)
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share in percent, a dash for NaN."""
     return "-" if not np.isfinite(value) else f"{100 * value:.2f} %"
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """A number to three digits, a dash for NaN."""
     return "-" if not np.isfinite(value) else f"{value:.3g}"

@@ -42,6 +42,7 @@ class GridSuite:
 SUITES: dict[str, GridSuite | str] = {
     "smoke": "bench.smoke:finish",
     "tabular": "bench.suites:finish",
+    "estimators": "bench.estimator_grid:finish",
     "architectures": "bench.architecture_suite:finish",
     "images": "bench.image_suite:finish",
     "selection": GridSuite(

@@ -147,7 +147,7 @@ def examples() -> dict[str, Any]:
         return (x * means).flatten(1).sum(1)
 
     game = MaskedGame(
-        likeness, images, BaselineImputer(torch.zeros(1, 8, 8)), groups=patches((8, 8), 4)
+        likeness, images, BaselineImputer(torch.zeros(1, 8, 8)), groups=patches((1, 8, 8), 4)
     )
     found = permutation_shapley(game, budget=64)
     image = Explanation(

@@ -70,20 +70,20 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ),
     ("digits", "cells"): Recipe(8, {"width": 32, "blocks": 4}, {"epochs": 15, "batch_size": 64}),
     ("digits", "published"): Recipe(
-        8, {"width": 32, "blocks": 4, "beta": 100.0, "gamma": 0.05}, {**_PAPER, "epochs": 100}
+        8, {"width": 32, "blocks": 4, "beta": 100.0, "gamma": 0.05}, {**_PAPER, "epochs": 30}
     ),
-    ("mnist", "patches"): Recipe(28, {"width": 64, "blocks": 5}, {**_MNIST, "epochs": 5}),
+    ("mnist", "patches"): Recipe(28, {"width": 32, "blocks": 5}, {**_MNIST, "epochs": 7}),
     ("mnist", "cells"): Recipe(
-        28, {"width": 32, "blocks": 6, "stem": _GREY_STEM}, {**_MNIST, "epochs": 7}
+        28, {"width": 32, "blocks": 5, "stem": _GREY_STEM}, {**_MNIST, "epochs": 7}
     ),
     ("mnist", "published"): Recipe(
         28, {"width": 32, "blocks": 4, "beta": 100.0, "gamma": 0.05}, {**_PAPER, "epochs": 1}
     ),
     ("fashion", "patches"): Recipe(
-        28, {"width": 32, "blocks": 6}, {**_GREY, "shift": 1, "flip": True, "epochs": 14}
+        28, {"width": 32, "blocks": 5}, {**_GREY, "shift": 1, "flip": True, "epochs": 14}
     ),
     ("fashion", "cells"): Recipe(
-        28, {"width": 32, "blocks": 6, "stem": _GREY_STEM},
+        28, {"width": 32, "blocks": 5, "stem": _GREY_STEM},
         {**_GREY, "shift": 1, "flip": True, "epochs": 14},
     ),
     ("cifar10", "patches"): Recipe(32, {"width": 64, "blocks": 10}, {**_CIFAR, "epochs": 10}),

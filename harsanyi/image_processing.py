@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_processing_base import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
 from harsanyi.pixels import as_images
@@ -32,13 +32,14 @@ class HarsanyiImageProcessor(BaseImageProcessor):
         self.size = [int(side) for side in size]
         self.channels = int(channels)
 
-    def __call__(self, images: Any, **kwargs: Any) -> BatchFeature:  # noqa: ANN401
+    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:  # noqa: ANN401
         """Pixels of pictures; see `preprocess`."""
-        return self.preprocess(images, **kwargs)
+        return self.preprocess(images, *args, **kwargs)
 
     def preprocess(
         self,
         images: Any,  # noqa: ANN401 - as `as_images` takes them
+        *args: Any,  # noqa: ANN401 - of other processors, unused
         return_tensors: str | None = "pt",
         **kwargs: Any,  # noqa: ANN401 - of other processors, unused
     ) -> BatchFeature:
@@ -46,6 +47,7 @@ class HarsanyiImageProcessor(BaseImageProcessor):
 
         Args:
             images: Files, PIL images, arrays or tensors.
+            args: Settings of other processors, without effect.
             return_tensors: As transformers reads it.
             kwargs: Settings of other processors, without effect.
 

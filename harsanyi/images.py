@@ -80,11 +80,12 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
 
     config_class = HarsanyiImageConfig
     main_input_name = "pixel_values"
+    net: HarsanyiImageNet  # pyright: ignore[reportIncompatibleVariableOverride] - a kind of it
     history: History | None = None
 
     def __init__(self, config: HarsanyiImageConfig, backbone: nn.Module | None = None) -> None:
         super().__init__(config)
-        self.net: HarsanyiImageNet = _built(config, backbone)
+        self.net = _built(config, backbone)
         self.post_init()
 
     @classmethod
@@ -138,7 +139,8 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
         )
         for name in ("classes", "outputs", "id2label", "label2id", "measures"):
             setattr(config, name, getattr(self.config, name))
-        model = type(self)(config).to(self.net.bias.device, self.net.bias.dtype)
+        model: Any = type(self)(config)
+        model.to(self.net.bias.device, self.net.bias.dtype)
         grown = {"net.parts.0.stencil", "net.signature"}
         state = {name: value for name, value in self.state_dict().items() if name not in grown}
         fresh = {name: value for name, value in model.state_dict().items() if name in grown}
@@ -379,7 +381,8 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
             config.parts, config.channels, config.n_outputs = fresh.parts, channels, outputs
             backbone = next((getattr(e, "backbone", None) for e in self.net.encoders), None)
             before = self.net.bias
-            self.net = _built(config, backbone).to(before.device, before.dtype)
+            fresh_net: Any = _built(config, backbone)
+            self.net = fresh_net.to(before.device, before.dtype)
         names = [str(i) for i in range(outputs)] if classes is None else list(map(str, classes))
         config.classes, config.outputs = classes, names
         config.id2label = dict(enumerate(names))

@@ -172,7 +172,8 @@ class FeatureEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.grid, self.width = (int(grid[0]), int(grid[1])), int(width)
-        self.features, self.size, self.channels = int(channels), tuple(size), int(colours)
+        self.size = (int(size[0]), int(size[1]))
+        self.features, self.channels = int(channels), int(colours)
         self.register_buffer("mean", torch.zeros(self.features))
         self.register_buffer("spread", torch.ones(self.features))
         self.layers = nn.Sequential(nn.Conv2d(self.features, width, 1), _normed(width), nn.ReLU())

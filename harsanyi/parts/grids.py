@@ -70,7 +70,7 @@ class Block(nn.Module):
         top, left, even = lead[0], lead[1], below == list(lead)
         inner = (top, left) if even else 0
         self.convolution = nn.Conv2d(
-            inputs, width, tuple(kernel), dilation=dilation, padding=inner, bias=False
+            inputs, width, (kernel[0], kernel[1]), dilation=dilation, padding=inner, bias=False
         )
         self.margins = None if even else (lead[1], below[1], lead[0], below[0])
         self.norm = nn.BatchNorm2d(width)

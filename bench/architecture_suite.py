@@ -6,6 +6,7 @@ One cell is one table, fold and architecture, and one shard of a resumable job.
     harsanyi bench DATA.csv --target y --suite architectures --out FOLDER
 """
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import nn
 
 from bench.architectures import ARCHITECTURES, REFERENCE, Effort, Fold, Trained, shown_players
 from bench.board_jobs import BoardJob, Cell, Judged
+from bench.costs import break_even
 from bench.curves import removal_games
 from bench.evaluation import MORE, Evaluation, as_explainer, evaluate, nulls_as_facts
 from bench.intervals import Interval, mean_interval
@@ -164,7 +167,8 @@ def with_prices(judged: Sequence[tuple[Cell, Judged]]) -> list[Evaluation]:
 
     Returns:
         Evaluations whose facts hold `reference_score` and `price`, `price_lo`, `price_hi`: loss
-        less the reference's on the same test rows, with a paired bootstrap interval.
+        less the reference's on the same test rows, with a paired bootstrap interval; those of
+        amortized explainers `break_even` too, against the sampling that explains the same box.
     """
     references = {cell[:2]: one for cell, one in judged if cell[2] == REFERENCE}
     found = []
@@ -175,6 +179,10 @@ def with_prices(judged: Sequence[tuple[Cell, Judged]]) -> list[Evaluation]:
             gap = price_interval([one.answers["loss"] - theirs])
             facts |= {"reference_score": 1 - float(theirs.mean()), "price": gap.value}
             facts |= {"price_lo": gap.low, "price_hi": gap.high}
+            other = references[cell[:2]].evaluation.facts
+            if facts["method_class"] == "amortized":
+                extra = facts["train_seconds"] - other["train_seconds"]
+                facts["break_even"] = break_even(extra, facts["seconds"], other["seconds"])
         found.append(dataclasses.replace(one.evaluation, facts=facts))
     return found
 
@@ -341,7 +349,7 @@ def _leaks(fold: Fold, trained: Trained, rows: np.ndarray) -> dict[str, float]:
 
 def _nulls(fold: Fold, name: str, trained: Trained, found: Evaluation) -> dict[str, float]:
     """The null tests that train the architecture again."""
-    from bench.null_tests import LIMITS, Refit, model_nulls
+    from bench.null_tests import LIMITS, Refit, agreement, model_nulls, random_weights
 
     def fit(X: Any, y: np.ndarray) -> Any:  # noqa: ANN401 - a frame; an explainer
         table = dataclasses.replace(fold.table, X=X, y=y, n_train=None)
@@ -355,7 +363,14 @@ def _nulls(fold: Fold, name: str, trained: Trained, found: Evaluation) -> dict[s
         for key, value in found.facts.items()
         if key.removeprefix("null_") in LIMITS
     }
-    return nulls_as_facts(known | model_nulls(refit, _ByPosition(trained).explain(explained)))
+    real = _ByPosition(trained).explain(explained)
+    known |= model_nulls(refit, real)
+    problem = trained.problem(fold.test[:NULL_ROWS])
+    if isinstance(getattr(problem.model, "net_", None), nn.Module):
+        scrambled = copy.copy(problem.model)
+        scrambled.net_ = random_weights(problem.model.net_)
+        known["random_weights"] = agreement(real, scrambled.explain(problem.x))
+    return nulls_as_facts(known)
 
 
 @dataclasses.dataclass(frozen=True)

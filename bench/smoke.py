@@ -6,6 +6,7 @@ Its data is embedded (scikit-learn's breast cancer, a formula game, digits), its
 short, so its figures say that everything runs and nothing of how well.
 """
 
+import dataclasses
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from bench.problems.tabular import Table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from baselines.explanation import Explanation
 
 EFFORT = Effort(
     box="logistic",
@@ -35,6 +38,7 @@ EFFORT = Effort(
     settings={"parts": ("additive",), "bags": 1},
 )
 ROWS, COLUMNS = 200, 6
+TEXTS = "text/templates"
 GAMES = ("synthetic/unanimity", "synthetic/airport", "synthetic/glove", "exact/net-12")
 CONTENDERS = ("permutation@5n", "kernel-shap@5n", "leverage-shap@5n", "odd-gp@5n", "shapley@5n")
 
@@ -81,10 +85,12 @@ def smoke_jobs(
     )
 
     def judge(cell: Cell) -> Judged:
-        return judge_contender(*cell, rows=3, truth_budget=2_000, command=command)
+        found = judge_contender(*cell, rows=3, truth_budget=2_000, command=command)
+        return with_marks(found) if cell[0] == TEXTS else found
 
     cells = [(game, contender) for game in GAMES for contender in CONTENDERS]
     cells.append((GAMES[-1], "exact"))  # the only one with few enough players
+    cells.append((TEXTS, CONTENDERS[0]))
     return models, BoardJob("smoke, games", cells, judge)
 
 
@@ -119,47 +125,50 @@ def finish(
     architectures, games = smoke_jobs(chosen, command)
     plan = games.plan(Path(folder) / "games")
     games.run(plan)
+    judged = {cell: one.evaluation for cell, one in games.judged(plan)}
+    texts = judged[TEXTS, CONTENDERS[0]].explanation
     return finish_job(
         architectures,
         folder,
         title="Smoke: every architecture, metric and part of the report",
         lead="Trainings are cut short: the figures say that everything runs, not how well.",
         command=command,
-        more=[one.evaluation for _, one in games.judged(plan)],
-        shown=examples(),
+        more=list(judged.values()),
+        shown={"image": digits(), "text": texts},
     )
 
 
-def examples() -> dict[str, Any]:
-    """Explanations of a text and of an image, for the page's heat map and overlay."""
+def with_marks(judged: Judged) -> Judged:
+    """A judged explanation of texts with its agreement with the words that truly matter.
+
+    Args:
+        judged: Of a problem whose truth is exact.
+    """
+    from bench.rationales import rationale_auprc
+
+    one = judged.evaluation
+    assert one.truth is not None  # the rule of the templates is known
+    marks = (one.truth.values.abs() > 1e-9).any(-1).numpy()
+    agreement = float(np.nanmean(rationale_auprc(one.explanation, marks)))
+    facts = {**one.facts, "rationale_auprc": agreement}
+    return dataclasses.replace(judged, evaluation=dataclasses.replace(one, facts=facts))
+
+
+def digits() -> "Explanation":
+    """Two digits explained by patches, for the page's overlay."""
     import torch
     from sklearn.datasets import load_digits
 
     from baselines import BaselineImputer, MaskedGame, permutation_shapley
-    from baselines.explanation import Explanation
     from baselines.imagery import patches
 
     bunch: Any = load_digits()
     images = torch.from_numpy(bunch.images[:2]).double()[:, None] / 16
-    means = torch.from_numpy(bunch.images[bunch.target == bunch.target[0]].mean(0)).double() / 16
+    mean = torch.from_numpy(bunch.images[bunch.target == bunch.target[0]].mean(0)).double() / 16
 
     def likeness(x: torch.Tensor) -> torch.Tensor:
-        return (x * means).flatten(1).sum(1)
+        return (x * mean).flatten(1).sum(1)
 
-    game = MaskedGame(
-        likeness, images, BaselineImputer(torch.zeros(1, 8, 8)), groups=patches((1, 8, 8), 4)
-    )
-    found = permutation_shapley(game, budget=64)
-    image = Explanation(
-        found.values, game="likeness to a digit", method="permutation", data=images
-    )
-    words = ("a", "film", "that", "is", "not", "good", "at", "all")
-    score = torch.tensor([[0.0, 0.1, 0.0, 0.0, -1.2, 0.4, -0.3, -0.1]])
-    text = Explanation(
-        score[..., None],
-        game="a lexicon",
-        method="lexicon",
-        players=(words,),
-        player_mask=torch.ones(1, len(words), dtype=torch.bool),
-    )
-    return {"image": image, "text": text}
+    black = BaselineImputer(torch.zeros(1, 8, 8))
+    game = MaskedGame(likeness, images, black, groups=patches((1, 8, 8), 4))
+    return dataclasses.replace(permutation_shapley(game, budget=64), data=images)

@@ -176,7 +176,7 @@ def test_one_call_finishes_a_suite_and_says_so(tmp_path) -> None:
     again, _ = finish_suite("tabular", tmp_path, tables="words, numbers", models="linear", seeds=1)
     pd.testing.assert_frame_equal(frame, again)  # seconds too: nothing was judged again
     with pytest.raises(ValueError, match="suite='text' is unknown"):
-        finish_suite("text", tmp_path)
+        finish_suite("magic", tmp_path)
 
 
 def test_missing_numbers_are_shown_as_missing(tmp_path) -> None:

@@ -9,6 +9,7 @@ same vocabulary, width, bundles, optimizer, schedule and number of epochs.
 import argparse
 import json
 import re
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from harsanyi.texts import DESIGNS, HarsanyiForTextClassification
 from harsanyi.vocabulary import encode, word_tokenizer
 
 MODELS = ("sum", "matrices", "bag", "gru", "transformer")
-EPOCHS = {"sst2": 4, "agnews": 4, "negations": 12}
+EPOCHS = {"sst2": 4, "agnews": 2, "negations": 12}
 LR, WIDTH, DROPOUT, DECAY, WEIGHT = 2e-3, 64, 0.3, 0.1, 0.25
 
 
@@ -86,7 +87,9 @@ def text_set(name: str) -> tuple[TextData, dict[str, TextData]]:
     return train, {"test": test}
 
 
-def run_cell(name: str, model: str, seed: int, epochs: int | None = None) -> dict[str, Any]:
+def run_cell(
+    name: str, model: str, seed: int, epochs: int | None = None, checkpoints: Path | None = None
+) -> dict[str, Any]:
     """Train and score one model.
 
     Args:
@@ -94,6 +97,7 @@ def run_cell(name: str, model: str, seed: int, epochs: int | None = None) -> dic
         model: One of `MODELS`, or a design of harsanyi.texts.
         seed: Of initial weights and of the order of texts.
         epochs: In place of the suite's.
+        checkpoints: Folder in which a killed training is continued, or None.
 
     Returns:
         Per test part a list of 0 and 1, and seconds of processor time.
@@ -103,7 +107,7 @@ def run_cell(name: str, model: str, seed: int, epochs: int | None = None) -> dic
     started = time.process_time()
     shared = {
         "epochs": epochs, "batch_size": 64, "lr": LR, "weight_decay": DECAY,
-        "coalition_weight": WEIGHT,
+        "coalition_weight": WEIGHT, "checkpoint_dir": checkpoints,
     }  # fmt: skip
     if model in RIVALS:
         predict, size = _train_rival(model, train, seed, shared)
@@ -243,8 +247,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, model, seed in tqdm(cells, desc="cells"):
         path = asked.out / f"{name}-{model}-{seed}.json"
         if not path.is_file():
-            cell = run_cell(name, model, seed, asked.epochs)
+            runs = asked.out / "runs" / path.stem
+            cell = run_cell(name, model, seed, asked.epochs, runs)
             atomic_write(path, json.dumps(cell).encode())
+            shutil.rmtree(runs, ignore_errors=True)
     print(report(asked.out))
 
 

@@ -135,13 +135,16 @@ class MatrixProducts:
             )
         b, n, d, _ = self.steps.shape
         k, q = self.ends.shape[1], len(rule)
-        held = n * q * d * (n if size == 2 else 2 + k)
-        tiles = range(0, b, max(1, _TILE // max(1, held)))
+        per_node = max(1, n * d * (n if size == 2 else 2 + k))
+        some = max(1, _TILE // per_node)  # nodes at once, of one explicand at least
+        rows = max(1, some // max(1, q))
         width = n if size == 1 else n * (n - 1) // 2
         found = [self.start.new_zeros(0, width, k)]
-        for first in tiles:
-            part = self.only(slice(first, first + max(1, _TILE // max(1, held))))
-            found.append(part._singles(rule) if size == 1 else part._pairs(rule))
+        for first in range(0, b, rows):
+            part = self.only(slice(first, first + rows))
+            walk = part._singles if size == 1 else part._pairs
+            pieces = [walk(rule[i : i + some]) for i in range(0, q, some)]
+            found.append(torch.stack(pieces).sum(0) if len(pieces) > 1 else pieces[0])
         return torch.cat(found)
 
     def only(self, rows: slice) -> "MatrixProducts":
@@ -172,7 +175,7 @@ class MatrixProducts:
 
     def _backwards(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Sensitivities to the state after each player, and their change at it, `(b, n, (q k), d)`."""
-        b, n, d, _ = self.steps.shape
+        b, n = self.steps.shape[:2]
         k, q = self.ends.shape[1], len(points)
         after = repeat(self.ends, "d k -> b (q k) d", b=b, q=q)
         level = repeat(points, "q -> (q k) 1", k=k)

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from baselines.explanation import Explanation
 from harsanyi.pretrained import HarsanyiConfig, HarsanyiOutput, HarsanyiPreTrainedModel
@@ -140,6 +145,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         validation: tuple[Sequence[Text], Sequence[Any]] | None = None,
         patience: int | None = None,
         random_state: int | None = 0,
+        dtype: str = "float32",
         checkpoint_dir: str | PathLike[str] | None = None,
         progress: bool = False,
     ) -> "HarsanyiForTextClassification":
@@ -168,6 +174,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
             validation: Texts and labels that choose the epoch; None takes the last one.
             patience: Epochs without a better validation loss before stopping.
             random_state: Seed of everything random; None draws one.
+            dtype: "float32" or "float64".
             checkpoint_dir: Folder of checkpoints: a killed run started again there continues.
             progress: Show a bar.
 
@@ -184,6 +191,8 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         _check_labels(listed, labels)
         if players not in UNITS:
             raise ValueError(f"players={players!r}; choose one of {UNITS}.")
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype={dtype!r}; choose 'float32' or 'float64'.")
         classes = None if regression else _classes(labels)
         seed = int(torch.seed() % 2**31) if random_state is None else int(random_state)
         finder = _finder(players, listed, tokenizer, embeddings, encoder, min_count, max_words)
@@ -210,6 +219,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         )
         net = TextNet(config)
         net.reset_parameters(torch.Generator().manual_seed(seed))
+        net.to(torch.float64 if dtype == "float64" else torch.float32)
         model = cls(config, net, finder.tokenizer, finder.encoder)
         if matrix is not None:
             assert net.embedding is not None
@@ -815,3 +825,4 @@ def _read_tokenizer(folder: str | PathLike[str], vocab_size: int) -> PreTrainedT
 
 AutoConfig.register(HarsanyiTextConfig.model_type, HarsanyiTextConfig)
 AutoModel.register(HarsanyiTextConfig, HarsanyiForTextClassification)
+AutoModelForSequenceClassification.register(HarsanyiTextConfig, HarsanyiForTextClassification)

@@ -206,6 +206,14 @@ def test_the_certificate_saves_nodes_where_matrices_are_near_the_identity():
     assert draw_chain(n=30, spread=0.01).nodes_for(1e-6) <= 8
 
 
+def test_tiles_of_rows_and_nodes_change_nothing(monkeypatch):
+    game = draw_chain()
+    whole = [game.derivatives(size, legendre_rule(5)) for size in (1, 2)]
+    monkeypatch.setattr("harsanyi.chains._TILE", 9 * 4 * 5 * 3)
+    for size, wanted in zip((1, 2), whole, strict=True):
+        assert (game.derivatives(size, legendre_rule(5)) - wanted).abs().max() <= 1e-13
+
+
 def test_banzhaf_of_matrix_products_is_the_mean_marginal_contribution():
     game, n = draw_chain(n=6), 6
     sets = all_coalitions(n)

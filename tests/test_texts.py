@@ -206,6 +206,17 @@ def test_forward_takes_the_tokenizers_fields_and_gives_the_explanation():
         model()
 
 
+def test_a_pipeline_of_transformers_predicts_as_it_does():
+    from transformers import pipeline
+
+    model = fitted("sum")
+    pipe = pipeline("text-classification", model=model, tokenizer=model.tokenizer, device=-1)
+    found = pipe(["a good film", "not a good film"], top_k=1)
+    assert [row[0]["label"] for row in found] == ["pos", "neg"]
+    wanted = model.predict_proba(["a good film"])[0, 1]
+    assert found[0][0]["score"] == pytest.approx(float(wanted), abs=1e-6)
+
+
 def test_transformers_trainer_trains_it(tmp_path):
     model = HarsanyiForTextClassification.from_texts(TEXTS, LABELS, **{**SMALL, "epochs": 1})
     before = model.net.bias.detach().clone()
@@ -363,6 +374,16 @@ def test_given_vectors_are_kept_as_they_are():
         HarsanyiForTextClassification.from_texts(TEXTS, LABELS, embeddings=(words, matrix[1:]))
 
 
+def test_float64_is_trained_and_kept(tmp_path):
+    model = HarsanyiForTextClassification.from_texts(
+        TEXTS, LABELS, **{**SMALL, "epochs": 2}, dtype="float64"
+    )
+    assert model.logits(["a film"]).dtype == torch.float64
+    model.save_pretrained(tmp_path)
+    loaded = HarsanyiForTextClassification.from_pretrained(tmp_path)
+    assert torch.equal(loaded.logits(["a film"]), model.logits(["a film"]))
+
+
 def test_more_classes_and_numbers_as_targets():
     labels = [["low", "mid", "top"][i % 3] for i in range(len(TEXTS))]
     model = HarsanyiForTextClassification.from_texts(TEXTS, labels, **{**SMALL, "epochs": 2})
@@ -392,6 +413,7 @@ def test_more_classes_and_numbers_as_targets():
         (["a", "b"], [0, 1], {"design": "lstm"}, ValueError, "lstm"),
         (["a", "b"], [0, 1], {"players": "letters"}, ValueError, "letters"),
         (["a", "b"], [0, 1], {"players": "sentences"}, ValueError, "encoder"),
+        (["a", "b"], [0, 1], {"dtype": "half"}, ValueError, "dtype"),
         (["a", "b"], [0, 1], {"epochs": 0}, ValueError, "epochs"),
         (["a", "b"], [0, 1], {"problem_type": "rank"}, ValueError, "problem_type"),
     ],

@@ -100,10 +100,11 @@ def _lex(make: Callable[[SelectionProblem], dict[str, Any]], *, boxed: bool = Fa
 
 
 def _effort(problem: SelectionProblem) -> dict[str, Any]:
-    """Fewer and smaller steps on images of real size, so that a cell takes minutes, not an hour."""
-    if problem.X[0].size < 500:
+    """Four hundred small steps on images, so that a cell takes minutes, not an hour."""
+    if problem.X.ndim == 2:
         return {}
-    return {"epochs": 4, "batch_size": 100, "predictor_epochs": 8}
+    per_epoch = -(-len(problem.X) // 100)
+    return {"epochs": -(-400 // per_epoch), "batch_size": 100, "predictor_epochs": 8}
 
 
 @torch.no_grad()

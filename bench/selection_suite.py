@@ -147,7 +147,7 @@ def judge_selection(problem_name: str, method: str, seed: int) -> dict[str, floa
     if setting.objective is not None:
         shown = (at_k if found.selected is None else found.selected)[:OBJECTIVE_ROWS]
         measures["objective_gap"] = setting.objective.gap(shown)
-    if entry.learned and seed == 0 and problem.X[0].size < 500:
+    if entry.learned and seed == 0 and problem.X.ndim == 2:
         again = entry.method(problem, setting.box, seed + 1000)(x[:500], y[:500])
         measures["stability"] = stability([found.scores[:500], again.scores])
     return {name: value for name, value in measures.items() if np.isfinite(value)}

@@ -23,7 +23,7 @@ def which_method(
 
     Args:
         board: From `bench.leaderboard`.
-        architectures: From `bench.architecture_suite.summary`, or None.
+        architectures: From `bench.architecture_tables.summary`, or None.
         close: Error that counts as close enough.
 
     Returns:

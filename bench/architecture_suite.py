@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
+from bench.architecture_tables import summary, summary_page, with_prices
 from bench.architectures import ARCHITECTURES, REFERENCE, Effort, Fold, Trained, shown_players
 from bench.board_jobs import BoardJob, Cell, Judged
-from bench.costs import break_even
 from bench.curves import removal_games
 from bench.evaluation import MORE, Evaluation, as_explainer, evaluate, nulls_as_facts
-from bench.intervals import Interval, mean_interval
 from bench.problems.tabular import Table, load, split
 from bench.rivals import MASK_DRAWS
 from bench.truth import ground_truth
@@ -34,14 +33,6 @@ if TYPE_CHECKING:
 
 TABLES = ("breast-cancer", "yeast", "diabetes", "wine-quality", "ionosphere")
 """Tables of the suite by default, small enough that every architecture trains in a minute or so."""
-
-ABOUT = (
-    "Price: score of the boosted trees less the architecture's, on the same test rows, with a "
-    "paired 95 % interval. Error: root of squared error over squared true values, against truth of "
-    "the model's own game (`own`) or of the boosted trees (`box`). Leak: AUC that a probe gains "
-    "from seeing which players are shown. Judged: accuracy of an independent reader of a quarter "
-    "of the players, or of the method's own selection."
-)
 
 Loader = Callable[[str], Table]
 
@@ -157,163 +148,6 @@ def losses(task: str, truth: np.ndarray, answers: np.ndarray) -> np.ndarray:
     if task == "classification":
         return (truth != answers).astype(np.float64)
     return np.square(truth - answers) / np.square(truth - truth.mean()).mean()
-
-
-def with_prices(judged: Sequence[tuple[Cell, Judged]]) -> list[Evaluation]:
-    """Evaluations with the price of interpretability of each: what accuracy it costs.
-
-    Args:
-        judged: Cells `(table, seed, architecture)` and what judging them gave.
-
-    Returns:
-        Evaluations whose facts hold `reference_score` and `price`, `price_lo`, `price_hi`: loss
-        less the reference's on the same test rows, with a paired bootstrap interval; those of
-        amortized explainers `break_even` too, against the sampling that explains the same box.
-    """
-    references = {cell[:2]: one for cell, one in judged if cell[2] == REFERENCE}
-    found = []
-    for cell, one in judged:
-        facts = dict(one.evaluation.facts)
-        if cell[:2] in references:
-            theirs = references[cell[:2]].answers["loss"]
-            gap = price_interval([one.answers["loss"] - theirs])
-            facts |= {"reference_score": 1 - float(theirs.mean()), "price": gap.value}
-            facts |= {"price_lo": gap.low, "price_hi": gap.high}
-            other = references[cell[:2]].evaluation.facts
-            if facts["method_class"] == "amortized":
-                extra = facts["train_seconds"] - other["train_seconds"]
-                facts["break_even"] = break_even(extra, facts["seconds"], other["seconds"])
-        found.append(dataclasses.replace(one.evaluation, facts=facts))
-    return found
-
-
-def price_interval(gaps: Sequence[np.ndarray]) -> Interval:
-    """Mean of paired losses over folds with its interval.
-
-    Args:
-        gaps: Of each fold the differences of its test rows; folds weigh alike.
-
-    Returns:
-        Over test rows for one fold, over folds for two or more, which is wider and honest about
-        the training's own chance; beyond 7 folds by bootstrap, below by Student's t.
-    """
-    from scipy import stats
-
-    if len(gaps) == 1:
-        return mean_interval(gaps[0][None])
-    means = np.array([gap.mean() for gap in gaps])
-    if len(means) > 7:
-        return mean_interval(means[None])
-    reach = stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
-    return Interval(float(means.mean()), float(means.mean() - reach), float(means.mean() + reach))
-
-
-def summary(judged: Sequence[tuple[Cell, Judged]]) -> "pd.DataFrame":
-    """One row for each table and architecture, over its folds.
-
-    Args:
-        judged: Cells and what judging them gave.
-
-    Returns:
-        Columns `table`, `method`, `metric`, `explains`, `seeds`, `score`, `masked_score`, `price`,
-        `price_lo`, `price_hi`, `nrmse`, `spearman`, `leak_excess` with its ends, `evalx_score`,
-        `train_seconds`, `seconds`, `model_rows`, `nulls_passed`, `nulls_run`.
-    """
-    import pandas as pd
-
-    from bench.standings import leaderboard
-
-    losses_of = {cell: one.answers["loss"] for cell, one in judged}
-    boards: dict[tuple[str, str], list[Any]] = {}
-    for cell, one in judged:
-        row = leaderboard([one.evaluation]).iloc[0]
-        boards.setdefault((cell[0], cell[2]), []).append((cell, row))
-    found = []
-    for (table, method), members in boards.items():
-        rows = pd.DataFrame([row for _, row in members])
-        pairs = [(cell, (cell[0], cell[1], REFERENCE)) for cell, _ in members]
-        gaps = [losses_of[one] - losses_of[two] for one, two in pairs if two in losses_of]
-        price = price_interval(gaps) if gaps else Interval(np.nan, np.nan, np.nan)
-        means: Mapping[str, Any] = rows[list(_MEANS)].mean(numeric_only=True).to_dict()
-        found.append(
-            {
-                "table": table,
-                "method": method,
-                "metric": "accuracy" if rows["task"].iloc[0] == "classification" else "R2",
-                "explains": rows["explains"].iloc[0],
-                "method_class": rows["method_class"].iloc[0],
-                "seeds": len(rows),
-                "score": means["model_score"],
-                "price": price.value,
-                "price_lo": price.low,
-                "price_hi": price.high,
-                **means,
-            }
-        )
-    return pd.DataFrame(found)
-
-
-_MEANS = (
-    *("model_score", "masked_score", "nrmse", "spearman", "efficiency_gap", "seed_sensitivity"),
-    *("max_sensitivity", "leak_excess", "leak_excess_lo", "leak_excess_hi", "evalx_score"),
-    *("train_seconds", "seconds", "model_rows", "evals", "flops", "peak_memory"),
-    *("nulls_passed", "nulls_run"),
-)
-
-
-def summary_page(frame: "pd.DataFrame", made: Mapping[str, Any], command: str) -> str:
-    """The summary as Markdown.
-
-    Args:
-        frame: From `summary`.
-        made: Commit, hardware, date.
-        command: What made it.
-    """
-    lines = [
-        "# Architectures on the same folds",
-        "",
-        f"`{command}`, commit {made.get('commit')}, {made.get('hardware')}, {made.get('date')}.",
-        "",
-        ABOUT,
-    ]
-    columns = {
-        "method": "architecture",
-        "explains": "explains",
-        "score": "score",
-        "masked_score": "half masked",
-        "price": "price",
-        "nrmse": "error",
-        "leak_excess": "leak",
-        "evalx_score": "judged",
-        "train_seconds": "train s",
-        "seconds": "ms per row",
-        "model_rows": "model rows",
-    }
-    for table in frame["table"].unique():
-        part: Any = frame[frame["table"] == table]
-        metric, seeds = part["metric"].iloc[0], int(part["seeds"].max())
-        folds = f"{seeds} fold{'s' if seeds > 1 else ''}"
-        lines += ["", f"## {table} ({metric}, {folds})", ""]
-        lines.append("| " + " | ".join(columns.values()) + " |")
-        lines.append("| --- | --- |" + " ---: |" * (len(columns) - 2))
-        for row in part.to_dict("records"):
-            cells = [_cell(name, row) for name in columns]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(name: str, row: Mapping[str, Any]) -> str:
-    value = row[name]
-    if isinstance(value, str):
-        return value
-    if not np.isfinite(value):
-        return "-"
-    if name in ("price", "leak_excess"):
-        low, high = row[f"{name}_lo"], row[f"{name}_hi"]
-        return f"{value:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(low) else f"{value:.3f}"
-    if name == "seconds":
-        return f"{1000 * value:.3g}"
-    return f"{value:.3f}" if name.endswith("score") or name == "score" else f"{value:.3g}"
 
 
 def _masked_score(fold: Fold, trained: Trained, rng: np.random.Generator) -> float:

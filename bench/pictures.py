@@ -122,7 +122,7 @@ def price_plot(frame: "pd.DataFrame") -> "Axes":
     """What each architecture costs in accuracy, with its interval; zero is the boosted trees.
 
     Args:
-        frame: From `bench.architecture_suite.summary`; several tables are averaged.
+        frame: From `bench.architecture_tables.summary`; several tables are averaged.
 
     Returns:
         The Axes, one line per architecture, the cheapest on top.

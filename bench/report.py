@@ -138,7 +138,7 @@ def architecture_section(frame: "pd.DataFrame") -> Section:
     """Architectures on the same folds, and the picture of what interpretability costs.
 
     Args:
-        frame: From `bench.architecture_suite.summary`.
+        frame: From `bench.architecture_tables.summary`.
     """
     pictures = []
     priced = frame[frame["price"].notna()]

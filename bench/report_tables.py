@@ -102,7 +102,7 @@ def architecture_table(frame: "pd.DataFrame") -> Table:
     """What each architecture costs in accuracy, time and model rows, and how right it explains.
 
     Args:
-        frame: From `bench.architecture_suite.summary`.
+        frame: From `bench.architecture_tables.summary`.
 
     Returns:
         A table for terminal and page.

@@ -9,15 +9,8 @@ import torch
 
 from baselines.exact import exact_shapley
 from bench.advice import which_method
-from bench.architecture_suite import (
-    architecture_job,
-    judge_architecture,
-    losses,
-    price_interval,
-    summary,
-    summary_page,
-    with_prices,
-)
+from bench.architecture_suite import architecture_job, judge_architecture, losses
+from bench.architecture_tables import price_interval, summary, summary_page, with_prices
 from bench.architectures import ARCHITECTURES, Effort, Fold, shown_players
 from bench.pictures import price_plot
 from bench.problems.tabular import Table

@@ -20,7 +20,7 @@ import torch
 
 from baselines.files import atomic_write
 from bench.intervals import mean_interval
-from bench.problems.text_data import TextData, load_texts
+from bench.problems.text_data import TEXT_SETS, TextData, load_texts
 from bench.provenance import provenance
 from bench.text_rivals import RIVALS
 from harsanyi.text_fitting import bundles, train_text_net
@@ -103,7 +103,7 @@ def run_cell(
         Per test part a list of 0 and 1, and seconds of processor time.
     """
     train, parts = text_set(name)
-    epochs = epochs or EPOCHS[name]
+    epochs = epochs or EPOCHS.get(name, 3)
     started = time.process_time()
     shared = {
         "epochs": epochs, "batch_size": 64, "lr": LR, "weight_decay": DECAY,
@@ -138,6 +138,8 @@ def run_cell(
 
 
 def _train_rival(kind: str, train: TextData, seed: int, shared: dict[str, Any]) -> tuple[Any, int]:
+    if not all(isinstance(text, str) for text in train.texts):
+        raise ValueError(f"{train.name} has pairs of texts; {kind} takes single ones.")
     tokenizer = word_tokenizer([str(text) for text in train.texts])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -237,6 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = [m for m in asked.models.split(",") if m not in known]
     if unknown:
         parser.error(f"models {unknown} are unknown; choose among {sorted(known)}")
+    strange = [s for s in asked.sets.split(",") if s not in {"negations", *TEXT_SETS}]
+    if strange:
+        parser.error(f"sets {strange} are unknown; choose among negations, {', '.join(TEXT_SETS)}")
     asked.out.mkdir(parents=True, exist_ok=True)
     cells = [
         (name, model, seed)

@@ -1,74 +1,93 @@
-"""Laws of the text suite: cells that can be resumed, and explainers that look inside."""
+"""The suite of text nets and the judge of human marks: small, resumable, and right where known."""
 
+import numpy as np
 import pytest
 import torch
 
-from bench.problems.text_templates import TemplateGame
-from bench.registry import SUITES, finish_suite
-from bench.text_contenders import EmbeddingGradients, WordRollout, by_player
-from bench.text_suite import MEASURES, judge, plan_text
-from tests.test_text import TEXTS, text_model
+from bench import text_nets
+from bench.problems.text_data import TextData
+from bench.text_nets import negation_parity, read_cells, report, run_cell
+from bench.text_rationales import player_marks
+from bench.text_rivals import RIVALS
+from harsanyi import HarsanyiForTextClassification
 
 
-def test_the_suite_judges_a_known_rule_and_leaves_a_page(tmp_path):
-    assert "text" in SUITES
-    frame, page = finish_suite(
-        "text", tmp_path, tables="text/templates", models="permutation@200,occlusion", seeds=2
+@pytest.fixture
+def small(monkeypatch):
+    """A text set of forty texts in place of the real ones."""
+    made = negation_parity(200, 0, length=4)
+    test = negation_parity(40, 1, length=4)
+    monkeypatch.setattr(text_nets, "text_set", lambda name: (made, {"test": test}))
+
+
+def test_labels_of_negations_are_the_sentiment_turned_by_earlier_negators():
+    data = negation_parity(300, 5)
+    positive = {"good", "great", "fine", "lovely"}
+    for text, label in zip(data.texts, data.labels, strict=True):
+        words = text.split()
+        place = next(
+            i for i, w in enumerate(words) if w in positive | {"bad", "awful", "poor", "dull"}
+        )
+        flips = sum(w in {"not", "never", "hardly", "n't"} for w in words[:place])
+        assert label == ((words[place] in positive) + flips) % 2
+    assert 0.4 < np.mean(data.labels) < 0.6
+
+
+def test_cells_are_kept_and_compared_in_pairs(small, tmp_path, capsys):
+    words = [
+        "--out",
+        str(tmp_path),
+        "--sets",
+        "sst2",
+        "--models",
+        "sum,gru,transformer",
+        "--epochs",
+        "1",
+    ]
+    text_nets.main(words)
+    cells = read_cells(tmp_path)
+    assert set(cells) == {("sst2", m, 0) for m in ("sum", "gru", "transformer")}
+    written = (tmp_path / "sst2-gru-0.json").read_bytes()
+    text_nets.main(words)
+    assert (tmp_path / "sst2-gru-0.json").read_bytes() == written
+    assert "| gru | 1 |" in report(tmp_path)
+    assert not list((tmp_path / "runs").iterdir())
+    with pytest.raises(SystemExit):
+        text_nets.main(["--out", str(tmp_path), "--models", "lstm"])
+    assert "lstm" in capsys.readouterr().err
+
+
+def test_a_cell_is_the_same_every_time(small):
+    first, second = (run_cell("sst2", "matrices", 1, 1)["right"] for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("kind", RIVALS)
+def test_rivals_do_not_see_padding(kind):
+    net = RIVALS[kind](20, 16, 2, 0.0).eval()
+    net.reset_parameters(torch.Generator().manual_seed(0))
+    x = torch.tensor([[3, 4, 5, 6]])
+    wide = torch.cat([x, torch.zeros(1, 3, dtype=torch.long)], 1)
+    gap = net(wide, real=wide != 0) - net(x, real=x != 0)
+    assert gap.abs().max() <= 1e-6
+    nobody = net(x, torch.zeros(1, 4, dtype=torch.bool), real=x != 0)
+    assert torch.isfinite(nobody).all()
+
+
+def test_a_gru_without_a_word_is_a_gru_of_the_shorter_text():
+    net = RIVALS["gru"](20, 16, 2, 0.0).eval()
+    x, present = torch.tensor([[3, 4, 5, 6]]), torch.tensor([[True, False, True, True]])
+    short = x[:, [0, 2, 3]]
+    gap = net(x, present, real=x != 0) - net(short, real=short != 0)
+    assert gap.abs().max() <= 1e-6
+
+
+def test_marks_of_characters_become_marks_of_words():
+    data = TextData("own", ["a good film", "a bad film"] * 8, [1, 0] * 8, ("n", "p"))
+    model = HarsanyiForTextClassification.from_texts(
+        data.texts, data.labels, epochs=1, width=4, min_count=1
     )
-    assert len(frame) == 4
-    assert set(MEASURES) <= set(frame.columns)
-    sampled = frame[frame["explainer"] == "permutation@200"]
-    assert (sampled["spearman"] > 0.9).all()
-    assert (sampled["mse"] < 0.05).all()
-    assert sampled["deletion"].mean() < sampled["insertion"].mean()
-    other = frame[frame["explainer"] == "occlusion"]
-    assert other["mse"].isna().all()  # occlusion stands for something else
-    assert other["deletion"].notna().all()
-    assert "permutation@200" in page.read_text()
-    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    again, _ = finish_suite(
-        "text", tmp_path, tables="text/templates", models="permutation@200,occlusion", seeds=2
-    )
-    assert again.equals(frame)
-    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-
-
-def test_what_looks_inside_a_model_has_no_cell_on_a_rule():
-    assert judge("text/templates", "attention-rollout", 0) == {}
-    assert judge("text/templates", "amortized", 0) == {}
-
-
-def test_unknown_problems_and_explainers_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="sst3"):
-        plan_text(tmp_path, problems=["sst3/bert2"])
-    with pytest.raises(ValueError, match="guess"):
-        plan_text(tmp_path, explainers=["guess"])
-
-
-def test_integrated_gradients_by_words_add_up_to_what_the_text_adds_to_masks():
-    model = text_model(removal="mask", players="word")
-    e = EmbeddingGradients(model, steps=400).explain(TEXTS)
-    game = model(TEXTS)
-    everyone = torch.ones(1, 1, game.n_players, dtype=torch.bool)
-    rise = (game(everyone) - game(~everyone))[:, 0]
-    torch.testing.assert_close(e.values.sum(1), rise, atol=0.02, rtol=0.02)
-    assert e.estimand == "gradient"
-    assert e.player_names(1) == ("Dull!",)
-    assert (e.values[~game.player_mask] == 0).all()
-
-
-def test_rollout_by_words_is_a_share_of_attention():
-    model = text_model(players="word")
-    e = WordRollout(model).explain(TEXTS)
-    assert e.estimand == "attention"
-    assert e.shape == (3, 8, 1)
-    total = e.values.sum(1)
-    assert (total > 0).all()
-    assert (total < 1).all()  # special tokens keep the rest
-
-
-def test_a_players_number_is_the_sum_over_its_tokens():
-    (text,) = text_model(players="word").encode("an unbelievable film")
-    values = torch.arange(7.0)[:, None]
-    assert by_player(text, values)[:, 0].tolist() == [1.0, 2.0 + 3.0 + 4.0, 5.0]
-    assert TemplateGame(["the film was good"]).n_players == 4
+    flags = np.zeros(11, dtype=bool)
+    flags[3:5] = True  # inside "good"
+    marks = player_marks(model, ["a good film"], [flags], 4)
+    assert marks.tolist() == [[False, True, False, False]]

@@ -11,8 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from baselines.boosting import boost
-from baselines.coalitions import key_from
-from baselines.evaluation import Estimate, check_budget, estimate
+from baselines.evaluation import Estimate, estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.gp import OddGPDesign
@@ -71,10 +70,10 @@ def regression_adjusted(
         raise ValueError(f"proxy={proxy!r}; pass 'auto', 'linear' or 'trees'.")
     return estimate(
         game,
-        check_budget(budget),
+        budget,
         lambda n, spend, key: _AdjustedDesign(n, (spend - 2) // 2, key, proxy),
         method=f"regression_adjusted({proxy})",
-        key=key_from(generator),
+        generator=generator,
         chunk_size=chunk_size,
     )
 

@@ -9,6 +9,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from baselines.arguments import check_game
 from baselines.evaluation import Estimate, active_players, ask, enumerate_rest, explanation_of
 from baselines.explanation import Explanation
 from baselines.game import Game
@@ -43,6 +44,7 @@ def bounded_order_shapley(game: Game, *, chunk_size: int | None = None) -> Expla
         >>> bounded_order_shapley(game).values[0, :, 0]
         tensor([2.3333, 3.3333, 4.3333])
     """
+    check_game(game)
     n = game.n_players
     if active_players(game) is not None:
         raise ValueError("the game is ragged; pass explicands with equally many players.")
@@ -86,6 +88,7 @@ def bounded_order_interactions(game: Game, *, chunk_size: int | None = None) -> 
         >>> bounded_order_interactions(game)[(0, 1)]
         tensor([[1.5000]])
     """
+    check_game(game)
     n = game.n_players
     if n < 3 or active_players(game) is not None:
         raise ValueError(f"the game is ragged or has {n} players; 3 or more are needed.")

@@ -3,7 +3,7 @@
 import torch
 
 from baselines.adjusted import ChosenDesign
-from baselines.coalitions import key_from
+from baselines.arguments import check_game
 from baselines.evaluation import (
     active_players,
     check_budget,
@@ -80,6 +80,7 @@ def shapley(
         )
     if max_budget is not None:
         raise ValueError(f"max_budget={max_budget} goes with a tolerance; the budget is {budget}.")
+    check_game(game)
     budget = check_budget(budget)
     n = game.n_players
     if active_players(game) is None and is_enumerable(n, budget):
@@ -91,6 +92,6 @@ def shapley(
         budget,
         ChosenDesign,
         method="shapley",
-        key=key_from(generator),
+        generator=generator,
         chunk_size=chunk_size,
     )

@@ -109,9 +109,17 @@ def key_from(generator: torch.Generator | None) -> int:
 
     Returns:
         A non-negative int below `2**63`.
+
+    Raises:
+        TypeError: If it is no torch.Generator.
     """
     if generator is None:
         return 0
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator is a {type(generator).__name__}; pass a torch.Generator, such as "
+            "torch.Generator().manual_seed(0), or None."
+        )
     drawn = torch.randint(0, 2**63 - 1, (), generator=generator, device=generator.device)
     return int(drawn)
 

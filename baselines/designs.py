@@ -8,7 +8,7 @@ import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import combinations
 from math import comb, sqrt
 from typing import TypeVar
@@ -72,12 +72,12 @@ class PairSample:
         """Number of players `n`."""
         return self.members.shape[1]
 
-    @property
+    @cached_property
     def coalitions(self) -> Tensor:
         """Bool `(2 + 2 p, n)`: empty, grand, then each member followed by its complement."""
         return interleave(self.members)
 
-    @property
+    @cached_property
     def signs(self) -> Tensor:
         """Float64 `(p, n)`: 1 for a member, -1 for a stranger."""
         return self.members.double() * 2 - 1
@@ -298,6 +298,8 @@ class OperatorCache:
 def _bytes(thing: object) -> int:
     if isinstance(thing, Tensor):
         return thing.numel() * thing.element_size()
+    if isinstance(thing, PairSample):
+        return 11 * thing.members.numel()  # as bools, in pairs and as float64 signs
     if dataclasses.is_dataclass(thing):
         return sum(_bytes(getattr(thing, field.name)) for field in dataclasses.fields(thing))
     if isinstance(thing, tuple | list):

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from baselines.arguments import as_tensor
 from baselines.blending import blend
 from baselines.compression import as_rows, own_generator
 from baselines.gaussian import GaussianMixtureImputer
@@ -47,7 +48,7 @@ class DonorImputer(StoredImputer):
     def __init__(self, rows: Tensor, n_draws: int = 16) -> None:
         super().__init__()
         self.n_draws = check_draws(n_draws)
-        rows = torch.as_tensor(rows)
+        rows = as_tensor(rows, "rows")
         flat = as_rows(rows, "rows")
         center, spread = flat.mean(0), flat.std(0, correction=0)
         scale = torch.where(spread <= 1e-12 * (1 + center.abs()), 1.0, spread)
@@ -111,7 +112,11 @@ class DonorImputer(StoredImputer):
         points = rearrange(x.double(), "b ... -> b (...)")
         finite = torch.isfinite(points)
         points = torch.where(finite, (points - self._center) / self._scale, 0.0)
-        observed = coalitions & finite[:, None]
+        shared = len(coalitions) == 1 or coalitions.stride(0) == 0
+        if shared and bool(finite.all()):
+            observed = coalitions[:1]
+        else:
+            observed = coalitions & finite[:, None]
         pick = uniforms(generator, (b, m), self.n_draws).to(x.device).expand(b, m, -1)
         # a tile of coalitions meets every row (or centre) at once
         width = max(1, _CELLS // (len(self._flat) * b))
@@ -152,7 +157,7 @@ class KMeansDonorImputer(DonorImputer):
 
     def __init__(self, rows: Tensor, labels: Tensor, n_draws: int = 16) -> None:
         super().__init__(rows, n_draws)
-        labels = torch.as_tensor(labels).long()
+        labels = as_tensor(labels, "labels").long()
         if labels.shape != (len(self.rows),) or int(labels.min()) < 0:
             raise ValueError(
                 f"labels have shape {tuple(labels.shape)}; one cluster per row is needed: "
@@ -276,10 +281,10 @@ class NeighborImputer(DonorImputer):
         return cls(_stored(X), n_neighbors, n_draws)
 
     def _choose(self, points: Tensor, observed: Tensor, pick: Tensor) -> Tensor:
-        distances = _distances(points, observed, self._flat[self._order])
         # a billionth of the shuffled place decides between rows at equal distance
         tie = torch.arange(len(self._flat), device=points.device) * (1e-9 / len(self._flat))
-        ranked = (distances + tie).topk(self.n_neighbors, largest=False).indices
+        distances = _distances(points, observed, self._flat[self._order], tie)
+        ranked = distances.topk(self.n_neighbors, largest=False).indices
         place = (pick * self.n_neighbors).long()
         return self._order[ranked.gather(-1, place)]
 
@@ -344,8 +349,10 @@ class EmpiricalImputer(DonorImputer):
 
     def _choose(self, points: Tensor, observed: Tensor, pick: Tensor) -> Tensor:
         distances = _distances(points, observed, self._flat)
-        distances = distances / observed.sum(-1, keepdim=True).clamp(min=1)
-        return _by_weight((-0.5 * distances / self.bandwidth**2).softmax(-1), pick)
+        present = observed.sum(-1, keepdim=True).clamp(min=1)
+        nearest = distances.amin(-1, keepdim=True)
+        weights = distances.sub_(nearest).mul_(-0.5 / (present * self.bandwidth**2)).exp_()
+        return _by_weight(weights, pick)
 
 
 class MixtureDonorImputer(DonorImputer):
@@ -459,18 +466,31 @@ class MixtureDonorImputer(DonorImputer):
 
 
 def _by_weight(weights: Tensor, pick: Tensor) -> Tensor:
-    """Positions `(b, m, r)` by inverse distribution function of weights `(b, m, N)`."""
-    ladder = weights.cumsum(-1)
+    """Positions `(b, m, r)` in proportion to weights `(b, m, N)`, which are overwritten."""
+    ladder = weights.cumsum_(-1)
     place = torch.searchsorted(ladder, (pick * ladder[..., -1:]).contiguous(), right=True)
     return place.clamp(max=weights.shape[-1] - 1)
 
 
-def _distances(points: Tensor, observed: Tensor, rows: Tensor) -> Tensor:
-    """Squared distances `(b, m, N)` of points `(b, n)` to rows `(N, n)` on observed features."""
+def _distances(
+    points: Tensor, observed: Tensor, rows: Tensor, extra: Tensor | float = 0.0
+) -> Tensor:
+    """Squared distances of points to rows on the observed features, up to a constant.
+
+    Args:
+        points: `(b, n)`.
+        observed: Bool `(b, m, n)`, or `(1, m, n)` when shared.
+        rows: `(N, n)`.
+        extra: `(N,)`, added to the distance from each row.
+
+    Returns:
+        Float64 `(b, m, N)`, each `(b, m)` less the squared norm of its own observed features.
+    """
     mask = observed.double()
+    level = mask @ (rows * rows).T + extra  # once for all explicands where masks are shared
     known = mask * points[:, None]
-    squares = (known * known).sum(-1, keepdim=True) + mask @ (rows * rows).T
-    return (squares - 2 * known @ rows.T).clamp(min=0)
+    level = level.expand(len(known), -1, -1)
+    return torch.baddbmm(level, known, rows.T.expand(len(known), -1, -1), alpha=-2)
 
 
 def _stored(X: Any) -> Tensor:  # noqa: ANN401

@@ -11,9 +11,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from baselines.coalitions import MAX_ENUMERABLE_PLAYERS, all_coalitions, coalition_index, pack
+from baselines.arguments import check_game
+from baselines.coalitions import (
+    MAX_ENUMERABLE_PLAYERS,
+    all_coalitions,
+    coalition_index,
+    key_from,
+    pack,
+)
 from baselines.exact import MAX_PLAYERS, exact_shapley, shapley_weights
 from baselines.explanation import Explanation
+from baselines.finiteness import all_finite
 from baselines.game import Game, TableGame
 
 TILE_CELLS = 2**17
@@ -147,7 +155,7 @@ def ask(game: Game, coalitions: Tensor, chunk_size: int | None = None) -> Tensor
         parts.append(part.detach())
         start += chunk
     values = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-    if not bool(torch.isfinite(values.sum())) and not bool(torch.isfinite(values).all()):
+    if not all_finite(values):
         raise ValueError("game returned NaN or infinity; every coalition needs a finite value.")
     return values
 
@@ -176,6 +184,7 @@ def explanation_of(
     method: str,
     n_evals: int,
     estimand: str = "shapley",
+    key: int | None = None,
     continuation: Callable[[int], Explanation] | None = None,
 ) -> Explanation:
     """An Explanation in the game's dtype from what a design found.
@@ -187,6 +196,7 @@ def explanation_of(
         method: Name of the estimator.
         n_evals: Coalitions asked for per explicand.
         estimand: What a value stands for.
+        key: Stream that was sampled, which tells `merge` one run from another.
         continuation: What `Explanation.more` calls.
 
     Returns:
@@ -198,6 +208,7 @@ def explanation_of(
         real = mask.to(values.device)[..., None]
         values = torch.where(real, values, 0.0)
         errors = None if errors is None else torch.where(real, errors, 0.0)
+    stream = {} if key is None else {"keys": torch.tensor([[key]])}
     gap = values.sum(1) - (ends[:, 1] - ends[:, 0]).to(values)
     return Explanation(
         values.to(ends.dtype),
@@ -211,7 +222,7 @@ def explanation_of(
         players=getattr(game, "players", None),
         outputs=getattr(game, "outputs", None),
         player_mask=mask,
-        diagnostics={"additivity_gap": gap, **estimate.diagnostics},
+        diagnostics={"additivity_gap": gap, **stream, **estimate.diagnostics},
         continuation=continuation,
     )
 
@@ -222,7 +233,7 @@ def estimate(
     make: DesignMaker,
     *,
     method: str,
-    key: int,
+    generator: torch.Generator | None = None,
     chunk_size: int | None = None,
     estimand: str = "shapley",
     weights: Callable[[Tensor], Tensor] = shapley_weights,
@@ -231,17 +242,23 @@ def estimate(
 
     Args:
         game: Games of `b` explicands; ragged ones get a design per number of players.
-        budget: Coalitions per explicand.
+        budget: Coalitions per explicand, both ends included.
         make: Makes the design.
         method: Name of the estimator.
-        key: Stream key of the design's random numbers.
+        generator: Source of the key of the design's random numbers.
         chunk_size: Coalitions asked for at once.
         estimand: What a value stands for.
         weights: Exact linear map `(m, n)` of the estimand, for enumeration.
 
     Returns:
         An Explanation that `more` can continue.
+
+    Raises:
+        TypeError: If the budget is no whole number.
+        ValueError: If the budget is below 2.
     """
+    check_game(game)
+    budget, key = check_budget(budget), key_from(generator)
     settings = _Settings(make, method, key, chunk_size, estimand, weights)
     if active_players(game) is not None:
         return _ragged(game, budget, settings)
@@ -293,6 +310,7 @@ def _shared(
         method=settings.method,
         n_evals=len(rows),
         estimand=settings.estimand,
+        key=settings.key,
         continuation=more,
     )
 
@@ -396,6 +414,7 @@ def _ragged(
         method=settings.method,
         n_evals=spent,
         estimand=settings.estimand,
+        key=None if answer.exact else settings.key,
         continuation=None if answer.exact else more,
     )
 

@@ -5,6 +5,7 @@ from math import comb
 import torch
 from torch import Tensor
 
+from baselines.arguments import check_game
 from baselines.coalitions import all_coalitions
 from baselines.explanation import Explanation
 from baselines.game import Game
@@ -36,6 +37,7 @@ def exact_shapley(game: Game, *, chunk_size: int | None = None) -> Explanation:
         >>> exact_shapley(game).values[0, :, 0]
         tensor([2.3333, 3.3333, 4.3333])
     """
+    check_game(game)
     n = game.n_players
     if n > MAX_PLAYERS:
         raise ValueError(

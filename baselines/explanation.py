@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from baselines.arguments import positions
+from baselines.finiteness import all_finite
+
 if TYPE_CHECKING:
     from baselines.plots import Plots
 
@@ -103,6 +106,8 @@ class Explanation:
             ("player_mask", (b, n)),
         ):
             given = getattr(self, name)
+            if given is not None and not isinstance(given, Tensor):
+                raise TypeError(f"{name} is a {type(given).__name__}; pass a tensor {wanted}.")
             if given is not None and tuple(given.shape) != wanted:
                 raise ValueError(f"{name} has shape {tuple(given.shape)}; it needs {wanted}.")
         for name, wanted in (
@@ -117,8 +122,7 @@ class Explanation:
             # rounding aside padding scores 0 already; here it does so exactly
             real = self.player_mask.to(self.values.device)[..., None]
             object.__setattr__(self, "values", torch.where(real, self.values, 0.0))
-        # a finite sum has finite terms, and one pass is all it takes to see so
-        if not (torch.isfinite(self.values.sum()) or torch.isfinite(self.values).all()):
+        if not all_finite(self.values):
             bad = (~torch.isfinite(self.values)).flatten(1).any(-1).nonzero().flatten().tolist()
             raise ValueError(
                 f"values of explicands {bad[:5]} are not finite; check the model's output on "
@@ -179,8 +183,12 @@ class Explanation:
 
         Returns:
             An Explanation of these rows in this order; it cannot be continued.
+
+        Raises:
+            TypeError: If the rows are neither a slice nor positions nor a mask.
+            ValueError: If a position is out of range.
         """
-        index = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows)]
+        index = positions(rows, len(self))
 
         def pick(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[index.to(tensor.device)]

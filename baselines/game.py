@@ -12,7 +12,9 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from baselines.arguments import as_tensor
 from baselines.coalitions import check_coalitions, coalition_index
+from baselines.finiteness import all_finite
 from baselines.imputers import Imputer
 
 Model = Callable[[Tensor], Tensor]
@@ -97,13 +99,14 @@ class TableGame:
         players: Sequence[str] | None = None,
         description: str = "table",
     ) -> None:
-        values = torch.as_tensor(values)
+        values = as_tensor(values, "values")
         size = values.shape[1] if values.ndim == 3 else 0
-        if size < 1 or size & (size - 1):
+        if size < 1 or size & (size - 1) or values.numel() == 0:
             raise ValueError(
-                f"values have shape {tuple(values.shape)}; a table game needs (b, 2**n, k)."
+                f"values have shape {tuple(values.shape)}; a table game needs (b, 2**n, k) with "
+                "at least one explicand and one output."
             )
-        if not torch.isfinite(values).all():
+        if not all_finite(values):
             raise ValueError("values hold NaN or infinity; every coalition needs a finite value.")
         self.values = values
         self.players = players
@@ -474,8 +477,7 @@ def _checked(answer: Any, n_rows: int) -> Tensor:  # noqa: ANN401 - a foreign mo
             f"model returned {received} for {n_rows} rows; it must return a tensor (rows,) or "
             "(rows, k). Wrap numpy and scikit-learn models with baselines.from_callable."
         )
-    # a sum is finite or not in one pass; only a doubtful one costs the full look
-    if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
+    if not all_finite(values):
         raise ValueError(
             "model returned NaN or infinity on masked rows; check that it accepts rows outside "
             "its training data, and the values that fill in for absent players."

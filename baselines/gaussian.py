@@ -11,6 +11,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from baselines.arguments import as_tensor
 from baselines.blending import blend
 from baselines.coalitions import unique_coalitions
 from baselines.compression import as_rows, own_generator, standardised
@@ -49,8 +50,8 @@ class NoiseImputer(StoredImputer):
     ) -> None:
         super().__init__()
         self.n_draws = check_draws(n_draws)
-        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float64))
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
+        self.register_buffer("mean", as_tensor(mean, "mean", torch.float64))
+        self.register_buffer("scale", as_tensor(scale, "scale", torch.float64))
         self.mean: Tensor
         self.scale: Tensor
         if not bool((self.scale >= 0).all()):
@@ -101,7 +102,7 @@ class GaussianMixtureImputer(StoredImputer):
         super().__init__()
         self.n_draws = check_draws(n_draws)
         proportions, means, covariances = (
-            torch.as_tensor(given, dtype=torch.float64)
+            as_tensor(given, "the mixture", torch.float64)
             for given in (proportions, means, covariances)
         )
         _check_mixture(proportions, means, covariances)
@@ -374,8 +375,8 @@ class GaussianImputer(GaussianMixtureImputer):
     description = "Gaussian conditional imputer"
 
     def __init__(self, mean: Tensor, covariance: Tensor, n_draws: int = 16) -> None:
-        mean = torch.as_tensor(mean, dtype=torch.float64)
-        covariance = torch.as_tensor(covariance, dtype=torch.float64)
+        mean = as_tensor(mean, "mean", torch.float64)
+        covariance = as_tensor(covariance, "covariance", torch.float64)
         if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
             raise ValueError(
                 f"mean has shape {tuple(mean.shape)} and covariance {tuple(covariance.shape)}; "

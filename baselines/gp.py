@@ -4,74 +4,25 @@ The prior sees coalitions through their Hamming distance only, so the posterior 
 map from values to attributions, which serves every explicand and every output of a batch.
 """
 
-import dataclasses
-from collections.abc import Sequence
-
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from baselines.coalitions import key_from
 from baselines.designs import CACHE, PairSample, sample_pairs
-from baselines.evaluation import Estimate, check_budget, estimate
+from baselines.evaluation import Estimate, estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
+from baselines.priors import NOISE_FLOOR, ORDERS, Prior, choose_prior, distances, waves
 from baselines.regression import Jackknife, PairOperator, half_differences, least_squares
-
-ORDERS = (1, 3, 5, 7)
-"""Orders of interaction with a variance of their own."""
 
 DENSE = 4096
 """Pairs that enter the Gaussian process itself; the correction takes in all of them."""
 
-TUNED_PAIRS = (160, 400)
-TUNED_COLUMNS = 32
-"""Pairs (more of them when columns are few) and (explicand, output) columns on which the
-hyper-parameters are chosen."""
-
 LOOKED_AT = 256
 """Pairs whose leave-one-out residuals enter the standard errors."""
 
-VAGUE = 2.0
-"""Standard deviation of the logarithm of a hyper-parameter around the default prior."""
-
 CORRECT_FROM = 40
 """The least squares correction is on from this many coalitions per player."""
-
-NOISE_FLOOR = 1e-8
-
-
-@dataclasses.dataclass(frozen=True)
-class Prior:
-    """How much each order of interaction of the odd part varies, next to order 1.
-
-    Args:
-        orders: Relative variances of the orders 3, 5 and 7.
-        noise: Relative variance of everything above, as white noise.
-
-    Example:
-        >>> import torch
-        >>> from baselines import Prior, TableGame, odd_gp
-        >>> game = TableGame(torch.arange(8.0)[None, :, None])
-        >>> odd_gp(game, 6, prior=Prior()).values.sum().round()  # the same prior for every batch
-        tensor(7.)
-    """
-
-    orders: tuple[float, float, float] = (0.1, 0.03, 0.01)
-    noise: float = 0.01
-
-    def __post_init__(self) -> None:
-        numbers = (*self.orders, self.noise)
-        if len(self.orders) != 3 or not all(0 <= number < float("inf") for number in numbers):
-            raise ValueError(
-                f"orders={self.orders}, noise={self.noise}; a prior needs three finite variances "
-                "for the orders 3, 5, 7 and one for the noise, none negative."
-            )
-
-    @property
-    def table(self) -> tuple[float, float, float, float]:
-        """Variances of the orders 1, 3, 5 and 7."""
-        return (1.0, *self.orders)
 
 
 def odd_gp(
@@ -116,10 +67,10 @@ def odd_gp(
     """
     return estimate(
         game,
-        check_budget(budget),
+        budget,
         lambda n, spend, key: OddGPDesign(n, spend, key, prior),
         method="odd_gp",
-        key=key_from(generator),
+        generator=generator,
         chunk_size=chunk_size,
     )
 
@@ -145,12 +96,16 @@ class OddGPDesign:
 
     def solve(self, values: Tensor, *, finite: bool = True) -> Estimate:
         """The posterior mean of the attributions; `finite` as in `PairOperator.solve`."""
-        prior = self.prior or choose_prior(self.sample, half_differences(values))
-        answer = _additive_exactly(
-            self.sample, values, self.operator(prior).solve(values, finite=finite)
-        )
+        halves = half_differences(values)
+        prior = self.prior or choose_prior(self.sample, halves)
+        answer = self.operator(prior).apply(halves, len(values), finite=finite)
         told = torch.tensor([*prior.table, prior.noise], dtype=torch.float64)
-        return dataclasses.replace(answer, diagnostics={"prior": told})
+        return Estimate(
+            _additive_exactly(self.sample, halves, answer.values),
+            answer.std_errors,
+            None,
+            {"prior": told},
+        )
 
     def operator(self, prior: Prior) -> PairOperator:
         """The linear map of one prior, kept for the next call."""
@@ -189,21 +144,23 @@ class Surrogate:
         return rearrange(torch.cat(parts), "m (b k) -> b m k", b=b)
 
 
-def _additive_exactly(sample: PairSample, values: Tensor, answer: Estimate) -> Estimate:
+def _additive_exactly(sample: PairSample, halves: Tensor, values: Tensor) -> Tensor:
     """Where least squares fits every pair to rounding the game is additive, and solved by it."""
     n, p = sample.n_players, len(sample)
     if p < n:
-        return answer
-    halves = half_differences(values)
+        return values
     found = CACHE.get(("squares", sample.name), lambda: least_squares(sample)).to(halves.device)
     fit = found @ halves  # (n, b * k)
-    left = (sample.signs.to(halves.device) @ fit / 2 - halves[1:]).abs().amax(0)
-    plain = left <= 1e-10 * halves.abs().amax(0)
-    if not bool(plain.any()):
-        return answer
-    b = len(answer.values)
+    near = 1e-10 * halves.abs().amax(0)
+    for pairs in (slice(0, n + 1), slice(None)):  # a few pairs tell most games from additive ones
+        signs = sample.signs[pairs].to(halves.device)
+        left = (signs @ fit).div_(2).sub_(halves[1:][pairs]).abs_().amax(0)
+        plain = left <= near
+        if not bool(plain.any()):
+            return values
+    b = len(values)
     fit, plain = rearrange(fit, "n (b k) -> b n k", b=b), rearrange(plain, "(b k) -> b 1 k", b=b)
-    return dataclasses.replace(answer, values=torch.where(plain, fit, answer.values))
+    return torch.where(plain, fit, values)
 
 
 def _operator(sample: PairSample, rows: Tensor, prior: Prior, correct: bool) -> PairOperator:
@@ -237,11 +194,11 @@ def _jackknife(sample: PairSample, matrix: Tensor, factor: Tensor) -> Jackknife:
     columns = torch.zeros(p + 1, len(rows), dtype=torch.float64)
     columns[rows + 1, torch.arange(len(rows))] = 1.0
     inverse = torch.cholesky_solve(columns, factor).T  # (q, p + 1)
-    scale = 1 / inverse.gather(1, rows[:, None] + 1)
+    residuals = inverse / inverse.gather(1, rows[:, None] + 1)
     # the prior carries errors across sizes, so a size that was used up keeps some of its own
     unseen = sample.unseen.sqrt()[rows]
     squares = matrix[:, rows + 1].square() * (p / len(rows))
-    return Jackknife(inverse, None, rows, scale, squares, unseen)
+    return Jackknife(residuals, None, None, squares, squares * unseen)
 
 
 def _corrected(
@@ -282,37 +239,9 @@ def _cholesky(covariance: Tensor) -> Tensor:
     return torch.linalg.cholesky(covariance + jitter * torch.eye(len(covariance)).double())
 
 
-def waves(n: int, orders: Sequence[int]) -> Tensor:
-    """Normalised Krawtchouk polynomials: mean product of `order` signs at each distance.
-
-    Args:
-        n: Number of players.
-        orders: Orders of interaction; those above `n` give zeros.
-
-    Returns:
-        Float64 `(len(orders), n + 1)` over Hamming distances 0 to n.
-    """
-    distance = torch.arange(n + 1, dtype=torch.float64)
-    last, this = torch.zeros(n + 1, dtype=torch.float64), torch.ones(n + 1, dtype=torch.float64)
-    found = [this]
-    for order in range(max(orders)):
-        if order >= n:
-            following = torch.zeros_like(this)
-        else:
-            following = ((n - 2 * distance) * this - order * last) / (n - order)
-        last, this = this, following
-        found.append(this)
-    return torch.stack([found[order] for order in orders])
-
-
-def _distances(left: Tensor, right: Tensor) -> Tensor:
-    n = left.shape[1]
-    return ((n - left @ right.T) / 2).round().long()
-
-
 def _kernel(left: Tensor, right: Tensor, prior: Prior) -> Tensor:
     table = torch.tensor(prior.table, dtype=torch.float64) @ waves(left.shape[1], ORDERS)
-    return table.to(left.device)[_distances(left, right)]
+    return table.to(left.device)[distances(left, right)]
 
 
 def _covariance(signs: Tensor, prior: Prior) -> Tensor:
@@ -322,79 +251,3 @@ def _covariance(signs: Tensor, prior: Prior) -> Tensor:
     table = torch.tensor(usable, dtype=torch.float64) @ waves(n - 1, (0, 2, 4, 6))
     absent = (n - signs.sum(1, keepdim=True)) / 2 - (1 - signs) / 2  # among the other players
     return (2 / n) * (signs * table.to(signs.device)[absent.round().long()]).T
-
-
-def choose_prior(sample: PairSample, halves: Tensor) -> Prior:
-    """Hyper-parameters of greatest marginal likelihood, each column scaled on its own.
-
-    Args:
-        sample: Pairs `(p, n)`.
-        halves: `(p + 1, c)` half differences, ends first.
-
-    Returns:
-        A prior, rounded so that like games share an operator.
-    """
-    n = sample.n_players
-    columns = torch.linspace(0, halves.shape[1] - 1, min(TUNED_COLUMNS, halves.shape[1]))
-    rows = _tuning_rows(len(sample), len(columns), halves.device)
-    data = halves[rows][:, columns.round().long().to(halves.device)].cpu()
-    data = data[:, data.square().sum(0) > 0]
-    if data.shape[1] == 0 or len(sample) < 4:
-        return Prior()
-    kernels = CACHE.get(
-        ("kernels", sample.name, len(rows)),
-        lambda: _kernels(sample, rows.cpu()),
-    )
-    active = [order for order in (3, 5, 7) if order <= n]
-    return _ascend(kernels, data / data.square().mean(0).sqrt(), len(active))
-
-
-def _tuning_rows(n_pairs: int, n_columns: int, device: torch.device) -> Tensor:
-    """The ends and the first pairs: a sample in proportion, whatever the number of pairs."""
-    least, most = TUNED_PAIRS
-    wanted = max(least * (TUNED_COLUMNS / n_columns) ** 0.5, n_pairs / 4)
-    return torch.arange(int(min(n_pairs, most, wanted)) + 1, device=device)
-
-
-def _kernels(sample: PairSample, rows: Tensor) -> Tensor:
-    """Kernels `(4, q, q)` of the orders 1, 3, 5 and 7 among the tuning rows."""
-    n = sample.n_players
-    signs = torch.cat([torch.ones(1, n, dtype=torch.float64), sample.signs])[rows]
-    return waves(n, ORDERS)[:, _distances(signs, signs)]
-
-
-def _ascend(kernels: Tensor, data: Tensor, n_orders: int) -> Prior:
-    """Climb the likelihood in the logarithms of the variances by L-BFGS."""
-    import numpy as np
-    from scipy.optimize import minimize
-
-    noisy = torch.ones(kernels.shape[1], dtype=torch.float64)
-    noisy[0] = 0.0
-    columns, size = data.shape[1], data.shape[0]
-
-    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        scales = torch.from_numpy(np.exp(theta))
-        orders = torch.cat([torch.ones(1, dtype=torch.float64), scales[:n_orders]])
-        covariance = torch.einsum("d,dpq->pq", orders, kernels[: n_orders + 1])
-        covariance = covariance + torch.diag(noisy * (scales[-1] + NOISE_FLOOR * orders.sum()))
-        factor = _cholesky(covariance)
-        solved = torch.cholesky_solve(data, factor)
-        power = (data * solved).sum(0)
-        value = columns * factor.diagonal().log().sum() + size / 2 * power.log().sum()
-        # gradient: (c tr(C dK) - sum_j size / power_j a_j' dK a_j) / 2
-        inverse = torch.cholesky_inverse(factor) * columns
-        inverse = inverse - (solved * (size / power)) @ solved.T
-        slopes = torch.einsum("pq,dpq->d", inverse, kernels[1 : n_orders + 1]) * scales[:-1] / 2
-        noise = (inverse.diagonal() * noisy).sum() * scales[-1] / 2
-        slope = torch.cat([slopes, noise[None]]).numpy()
-        away = (theta - start) / VAGUE
-        return float(value) + 0.5 * float(away @ away), slope + away / VAGUE
-
-    start = np.log([*[0.1, 0.03, 0.01][:n_orders], 0.01])
-    limits = [(np.log(1e-6), np.log(1e3))] * n_orders + [(np.log(1e-8), np.log(1e3))]
-    found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": 15}
-    )
-    rounded = np.exp(np.round(found.x * 4) / 4)
-    third, fifth, seventh = [*rounded[:n_orders].tolist(), 0.0, 0.0, 0.0][:3]
-    return Prior((third, fifth, seventh), float(rounded[-1]))

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from baselines.arguments import check_game
 from baselines.coalitions import key_from, stream
 from baselines.evaluation import Estimate, active_players, ask, check_budget, explanation_of
 from baselines.explanation import Explanation
@@ -55,6 +56,7 @@ def owen(
         tensor([2.2500, 3.2500, 4.5000])
     """
     budget = check_budget(budget)
+    check_game(game)
     if active_players(game) is not None:
         raise ValueError("the game is ragged; Owen values need the same groups in every row.")
     parts = _partition(groups, game.n_players)

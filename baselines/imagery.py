@@ -8,6 +8,7 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from baselines.arguments import as_tensor
 from baselines.blending import blend
 from baselines.imputers import StoredImputer, feature_mask
 
@@ -111,7 +112,7 @@ class InpaintImputer(StoredImputer):
 
     def __init__(self, background: Tensor, sigma: float = 3.0) -> None:
         super().__init__()
-        background = torch.as_tensor(background)
+        background = as_tensor(background, "background")
         if background.ndim != 3:
             raise ValueError(
                 f"background has shape {tuple(background.shape)}; one image (c, h, w) is needed."

@@ -16,6 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from baselines.arguments import as_tensor
 from baselines.blending import blend
 from baselines.coalitions import key_from, stream
 
@@ -179,7 +180,7 @@ class BaselineImputer(StoredImputer):
 
     def __init__(self, baseline: Tensor | float) -> None:
         super().__init__()
-        self.register_buffer("baseline", torch.as_tensor(baseline))
+        self.register_buffer("baseline", as_tensor(baseline, "baseline"))
         self.baseline: Tensor
 
     def forward(
@@ -220,7 +221,7 @@ class MarginalImputer(StoredImputer):
 
     def __init__(self, background: Tensor, weights: Tensor | None = None) -> None:
         super().__init__()
-        background = torch.as_tensor(background)
+        background = as_tensor(background, "background")
         if background.ndim < 2 or len(background) == 0:
             raise ValueError(
                 f"background has shape {tuple(background.shape)}; it needs (r, *features), r >= 1."
@@ -400,7 +401,7 @@ def scaled(weights: Tensor, size: int) -> Tensor:
     Raises:
         ValueError: If they have another shape, or are negative, not finite or all zero.
     """
-    weights = torch.as_tensor(weights, dtype=torch.float64)
+    weights = as_tensor(weights, "weights", torch.float64)
     if weights.shape != (size,):
         raise ValueError(
             f"weights have shape {tuple(weights.shape)}; one per background row is needed: "

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from baselines.arguments import positions
+
 if TYPE_CHECKING:
     from baselines.plots import InteractionPlots
 
@@ -230,7 +232,7 @@ class Interactions:
         Returns:
             Interactions of these rows in this order.
         """
-        index = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows)]
+        index = positions(rows, len(self))
         index = index.to(self.values.device)
         return dataclasses.replace(
             self,

@@ -10,13 +10,15 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from baselines.arguments import check_game
 from baselines.coalitions import all_coalitions, key_from
 from baselines.designs import CACHE, PairSample
 from baselines.evaluation import active_players, ask, check_budget, is_enumerable
 from baselines.exact import shapley_weights
 from baselines.game import Game
-from baselines.gp import DENSE, OddGPDesign, Surrogate, waves
+from baselines.gp import DENSE, OddGPDesign, Surrogate
 from baselines.interactions import Interactions
+from baselines.priors import waves
 
 EVEN_ORDERS = (0, 2, 4, 6)
 MAX_EXACT_PLAYERS = 16
@@ -59,6 +61,7 @@ def shapley_interactions(
         >>> shapley_interactions(game, budget=8)[(0, 2)]
         tensor([[1.5000]])
     """
+    check_game(game)
     n = game.n_players
     if index not in ("k-SII", "SII", "BII"):
         raise ValueError(f"index={index!r}; sampled pairs come as 'k-SII', 'SII' or 'BII'.")

@@ -11,9 +11,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from baselines.coalitions import key_from, stream
+from baselines.coalitions import stream
 from baselines.designs import CACHE, PairSample, first_seen, interleave, sample_pairs
-from baselines.evaluation import Estimate, check_budget, estimate
+from baselines.evaluation import Estimate, estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.sampling import PairMoments
@@ -125,10 +125,10 @@ def unbiased_kernel_shap(
     """
     return estimate(
         game,
-        check_budget(budget),
+        budget,
         lambda n, spend, key: _UnbiasedDesign(n, (spend - 2) // 2, key),
         method="unbiased_kernel_shap",
-        key=key_from(generator),
+        generator=generator,
         chunk_size=chunk_size,
     )
 
@@ -143,10 +143,10 @@ def _least_squares(
 ) -> Explanation:
     return estimate(
         game,
-        check_budget(budget),
+        budget,
         lambda n, spend, key: least_squares_design(n, (spend - 2) // 2, key, law),
         method=method,
-        key=key_from(generator),
+        generator=generator,
         chunk_size=chunk_size,
     )
 
@@ -177,14 +177,16 @@ class PairOperator:
         Returns:
             Attributions `(b, n, k)`.
         """
-        b, k = len(values), values.shape[-1]
-        halves = half_differences(values)  # (p + 1, b * k)
+        return self.apply(half_differences(values), len(values), finite=finite)
+
+    def apply(self, halves: Tensor, b: int, *, finite: bool = True) -> Estimate:
+        """The same from half differences `(p + 1, b * k)`."""
         found = self.matrix.to(halves.device) @ halves
-        answer = rearrange(found, "n (b k) -> b n k", b=b, k=k)
+        answer = rearrange(found, "n (b k) -> b n k", b=b)
         if self.errors is None:
             return Estimate(answer)
         errors = self.errors(halves, found, finite)
-        return Estimate(answer, rearrange(errors, "n (b k) -> b n k", b=b, k=k))
+        return Estimate(answer, rearrange(errors, "n (b k) -> b n k", b=b))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,39 +197,38 @@ class Jackknife:
     residual of pair j, so no smoother is fitted again.
 
     Args:
-        residuals: `(q, p + 1)`, the residuals of `q` of the pairs given the half differences; or
-            None for least squares, whose residuals follow from its answer.
-        signs: `(p, n)` for least squares, else None.
-        rows: Int64 `(q,)`, the pairs that are looked at.
-        scale: `(q, 1)`, one over the share of each pair that its own value does not explain.
+        residuals: `(q, p + 1)`, the leave-one-out residuals of `q` of the pairs given the half
+            differences; or None for least squares, whose residuals follow from its answer.
+        signs: `(p, n)` for least squares, half the signs times `scale`; else None.
+        scale: `(p, 1)` for least squares, one over the share of each pair that its own value
+            does not explain; else None.
         squares: `(n, q)`, squared entries of the operator, raised so that `q` pairs stand for all.
-        unseen: `(q,)`, what is left of the variance of each pair's size, 0 when all were drawn.
+        finite: `(n, q)`, the same times what is left of the variance of each pair's size, 0 when
+            all were drawn.
     """
 
     residuals: Tensor | None
     signs: Tensor | None
-    rows: Tensor
-    scale: Tensor
+    scale: Tensor | None
     squares: Tensor
-    unseen: Tensor
+    finite: Tensor
 
     def __call__(self, halves: Tensor, found: Tensor, finite: bool = True) -> Tensor:
         """Errors `(n, c)` from half differences `(p + 1, c)` and attributions `(n, c)`.
 
         Infinite where every pair is fitted to rounding: there is then nothing to learn from.
         """
-        device = halves.device
-        data = halves[1 + self.rows.to(device)]
-        if self.signs is not None:
-            left = data - self.signs.to(device) @ found / 2
+        if self.residuals is not None:
+            left = self.residuals.to(halves.device) @ halves
         else:
-            assert self.residuals is not None  # one of the two is given
-            left = self.residuals.to(device) @ halves.to(self.residuals.dtype)
-        left = left * self.scale.to(left)
-        squares = self.squares * self.unseen if finite else self.squares
-        errors = (squares.to(left) @ left.square()).sqrt().to(halves.dtype)
+            assert self.signs is not None  # the other kind of smoother
+            assert self.scale is not None  # comes with the signs
+            own = halves[1:] * self.scale.to(halves.device)
+            left = torch.addmm(own, self.signs.to(halves.device), found, alpha=-1)
+        squares = (self.finite if finite else self.squares).to(halves.device)
         still = left.abs().amax(0) <= 1e-12 * halves.abs().amax(0)
-        return torch.where(still, torch.inf, errors)
+        errors = (squares @ left.square_()).sqrt_()
+        return errors.masked_fill_(still, torch.inf)
 
 
 def half_differences(values: Tensor) -> Tensor:
@@ -239,9 +240,11 @@ def half_differences(values: Tensor) -> Tensor:
     Returns:
         `(p + 1, b * k)`, the odd part of the game.
     """
-    ends = values[:, 1:2] - values[:, 0:1]
-    pairs = values[:, 2::2] - values[:, 3::2]
-    return rearrange(torch.cat([ends, pairs], 1) / 2, "b p k -> p (b k)").contiguous()
+    pairs = rearrange(values, "b (p side) k -> side p b k", side=2)
+    halves = values.new_empty(pairs.shape[1:])
+    torch.sub(pairs[0], pairs[1], out=halves).mul_(0.5)
+    halves[0].neg_()  # the empty coalition comes before the grand one
+    return rearrange(halves, "p b k -> p (b k)")
 
 
 def least_squares_design(n_players: int, n_pairs: int, key: int, law: str) -> PairOperator:
@@ -266,7 +269,7 @@ def least_squares_design(n_players: int, n_pairs: int, key: int, law: str) -> Pa
             own = (signs * matrix[:, 1:].T).sum(1, keepdim=True) / 2
             squares = matrix[:, 1:].square()
             scale = 1 / (1 - own).clamp(min=1e-6)
-            errors = Jackknife(None, signs, torch.arange(n_pairs), scale, squares, sample.unseen)
+            errors = Jackknife(None, signs * scale / 2, scale, squares, squares * sample.unseen)
         return PairOperator(sample.coalitions, matrix, errors)
 
     return CACHE.get(("least squares", n_players, n_pairs, key, law), make)

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.coalitions import key_from, stream
+from baselines.coalitions import stream
 from baselines.designs import first_seen, interleave, sample_pairs
-from baselines.evaluation import Estimate, check_budget, estimate
+from baselines.evaluation import Estimate, estimate
 from baselines.exact import shapley_weights
 from baselines.explanation import Explanation
 from baselines.game import Game
@@ -121,10 +121,10 @@ def svarm(
     """
     return estimate(
         game,
-        check_budget(budget),
+        budget,
         lambda n, spend, key: _SvarmDesign(n, (spend - 2) // 2, key),
         method="svarm",
-        key=key_from(generator),
+        generator=generator,
         chunk_size=chunk_size,
     )
 
@@ -139,10 +139,10 @@ def _reuse(
 ) -> Explanation:
     return estimate(
         game,
-        check_budget(budget),
+        budget,
         lambda n, spend, key: _ReuseDesign(n, (spend - 2) // 2, key, law),
         method=method,
-        key=key_from(generator),
+        generator=generator,
         chunk_size=chunk_size,
     )
 

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from baselines.arguments import check_game
 from baselines.coalitions import coalition_index, key_from, prefixes, random_orders, stream
+from baselines.designs import CACHE
 from baselines.evaluation import (
     Estimate,
     active_players,
@@ -240,18 +242,18 @@ def sample_orders(
         TypeError: If the budget is no whole number.
         ValueError: If the budget is below 2.
     """
-    budget = check_budget(budget)
-    key = key_from(generator)
+    check_game(game)
     if active_players(game) is not None:
         return estimate(
             game,
             budget,
-            lambda n, spend, stream_key: _OrderDesign(n, spend, stream_key, orders, unit),
+            lambda n, spend, key: _OrderDesign(n, spend, key, orders, unit),
             method=method,
-            key=key,
+            generator=generator,
             chunk_size=chunk_size,
             estimand=estimand,
         )
+    budget, key = check_budget(budget), key_from(generator)
     if enumerate_small and is_enumerable(game.n_players, budget):
         return enumerate_rest(game, None, None, chunk_size)
     size = unit(game.n_players) if unit else 1
@@ -275,18 +277,21 @@ class _Run:
     ) -> None:
         self.game, self.orders, self.method, self.estimand = game, orders, method, estimand
         self.key, self.chunk_size, self.unit = key, chunk_size, unit
-        n = game.n_players
-        everyone = torch.ones((2, n), dtype=torch.bool)
-        everyone[0] = False
-        self.ends = ask(game, everyone, chunk_size)  # (b, 2, k)
-        self.asked, self.pairs = 2, 0
+        self.asked, self.pairs = 0, 0
+        self.ends: Tensor = torch.empty(0)  # (b, 2, k), asked for with the first coalitions
         self.moments: PairMoments | None = None
         self.rest: list[Tensor] = []  # pairs of a unit that is not complete yet
         self.early: tuple[Tensor, Tensor] | None = None
         self.memo: _Memo | None = None
-        cells = len(self.ends) * 2 ** min(n, 40) * self.ends.shape[-1]
-        if enumerate_small and cells <= MEMO_CELLS:
-            self.memo = _Memo(game, chunk_size, everyone, self.ends)
+        if enumerate_small and 2 ** min(game.n_players, 40) <= MEMO_CELLS:
+            self._remember()
+
+    def _remember(self) -> None:
+        """Ask for the ends at once, and keep all values if the game is small."""
+        everyone = both_ends(self.game.n_players)
+        self.ends, self.asked = ask(self.game, everyone, self.chunk_size), 2
+        if len(self.ends) * 2**self.game.n_players * self.ends.shape[-1] <= MEMO_CELLS:
+            self.memo = _Memo(self.game, self.chunk_size, everyone, self.ends)
 
     def upto(self, budget: int) -> Explanation:
         """The explanation of the first pairs that the budget pays for."""
@@ -297,7 +302,7 @@ class _Run:
         wanted = (budget - 2) // cost if cost else 1
         if wanted == 0:
             return self._partial(budget)
-        b, k = len(self.ends), self.ends.shape[-1]
+        b, k = self.game.n_explicands, self.ends.shape[-1] if self.asked else 1
         group = max(1, GROUP_CELLS // max(1, cost * max(n, b * k)))
         while self.pairs < wanted:
             # the first pair alone, if a part of it is at hand
@@ -306,16 +311,15 @@ class _Run:
         return self._explain(budget)
 
     def _add(self, count: int) -> None:
-        orders = pick_orders(
-            self.orders, self.game.n_players, self.key, self.pairs, self.pairs + count
-        )
-        rows = pair_coalitions(orders)
-        values = self._values(rows)
-        parts = pair_contributions(orders, values.double(), self.ends.double())
-        scale = torch.maximum(
-            _scale(self.ends), _scale(values) if len(rows) else _scale(self.ends)
-        )
-        self.pairs += count
+        start, stop = self.pairs, self.pairs + count
+        orders, rows = draw_pairs(self.orders, self.game.n_players, self.key, start, stop)
+        values = self._values(rows).double()
+        ends = self.ends.double()
+        parts = pair_contributions(orders, values, ends)
+        scale = _scale(ends)
+        if len(rows):
+            scale = torch.maximum(scale, _scale(values))
+        self.pairs = stop
         if self.unit > 1:
             parts = torch.cat([*self.rest, parts], 1)
             whole = parts.shape[1] // self.unit * self.unit
@@ -326,7 +330,13 @@ class _Run:
             self.moments = moments if self.moments is None else self.moments.merge(moments)
 
     def _values(self, rows: Tensor) -> Tensor:
-        """Values `(b, m, k)`, asking for none that is at hand."""
+        """Values `(b, m, k)`, asking for none that is at hand; the ends with the first ones."""
+        if not self.asked:
+            everyone = both_ends(self.game.n_players)
+            values = ask(self.game, torch.cat([everyone, rows]), self.chunk_size)
+            self.asked = 2 + len(rows)
+            self.ends = values[:, :2]
+            return values[:, 2:]
         if self.memo is not None:
             before = self.memo.n_seen
             values = self.memo.ask(rows)
@@ -392,6 +402,7 @@ class _Run:
             method=self.method,
             n_evals=self.asked,
             estimand=self.estimand,
+            key=self.key,
             continuation=more,
         )
 
@@ -450,8 +461,7 @@ class _OrderDesign:
     ) -> None:
         self.unit = unit(n_players) if unit else 1
         pairs = (budget - 2) // (2 * (n_players - 1))
-        everyone = torch.ones((2, n_players), dtype=torch.bool)
-        everyone[0] = False
+        everyone = both_ends(n_players)
         if pairs == 0:
             self.orders = None
             rows, self.shares = partial_order(orders(n_players, key, 0)[:1], budget)
@@ -475,6 +485,36 @@ class _OrderDesign:
             moments = PairMoments.of(units, _scale(values))
             found = moments.std_errors(values.dtype, least_units(self.unit))
         return Estimate(mean, None if found is None else found[0])
+
+
+def both_ends(n_players: int) -> Tensor:
+    """The empty and the grand coalition, bool `(2, n)`."""
+    return torch.tensor([[False], [True]]).expand(2, n_players)
+
+
+def draw_pairs(
+    orders: OrderMaker, n_players: int, key: int, start: int, stop: int
+) -> tuple[Tensor, Tensor]:
+    """Orders `start` to `stop` of a stream and their inner coalitions, kept for the next call.
+
+    Args:
+        orders: Draws the orders of a block; one of this file's, if it is to be kept.
+        n_players: Number of players `n`.
+        key: Stream key.
+        start: First order, included.
+        stop: Last order, excluded.
+
+    Returns:
+        Int64 `(stop - start, n)`, and bool coalitions as `pair_coalitions` gives them.
+    """
+
+    def make() -> tuple[Tensor, Tensor]:
+        drawn = pick_orders(orders, n_players, key, start, stop)
+        return drawn, pair_coalitions(drawn)
+
+    if orders not in (shuffled_orders, orthogonal_orders):
+        return make()  # a closure of one call: nobody asks for it again
+    return CACHE.get(("orders", orders, n_players, key, start, stop), make)
 
 
 def least_units(unit: int) -> int:

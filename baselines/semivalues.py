@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.coalitions import key_from
+from baselines.arguments import as_tensor, check_game
 from baselines.designs import PairSample, sample_pairs
-from baselines.evaluation import Estimate, check_budget, estimate
+from baselines.evaluation import Estimate, estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
 
@@ -136,7 +136,8 @@ def semivalue(
         >>> semivalue(game, budget=8, sizes=torch.tensor([0.25, 0.5, 0.25])).values[0, :, 0]  # Banzhaf's
         tensor([2.2500, 3.2500, 4.2500])
     """
-    law = torch.as_tensor(sizes, dtype=torch.float64)
+    check_game(game)
+    law = as_tensor(sizes, "sizes", torch.float64)
     fits = law.shape == (game.n_players,) and bool((law >= 0).all())
     if not fits or abs(float(law.sum()) - 1) > 1e-6:
         raise ValueError(
@@ -164,10 +165,10 @@ def _semivalue(
 ) -> Explanation:
     return estimate(
         game,
-        check_budget(budget),
+        budget,
         lambda n, spend, key: _SemivalueDesign(n, (spend - 2) // 2, key, laws(n)),
         method=method,
-        key=key_from(generator),
+        generator=generator,
         chunk_size=chunk_size,
         estimand=estimand,
         weights=lambda coalitions: _weights(coalitions, laws(coalitions.shape[-1])),

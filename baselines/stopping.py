@@ -10,6 +10,7 @@ from math import log, sqrt
 import torch
 from torch import Tensor
 
+from baselines.arguments import check_game
 from baselines.coalitions import key_from
 from baselines.designs import sample_pairs
 from baselines.evaluation import Estimate, active_players, ask, check_budget, explanation_of
@@ -83,6 +84,7 @@ def sample_until(
         >>> sample_until(game, tolerance=0.01, max_budget=100).values[0, :, 0]
         tensor([2.3333, 3.3333, 4.3333])
     """
+    check_game(game)
     n = game.n_players
     if tolerance is None and certify_top_k is None:
         raise ValueError("tolerance and certify_top_k are both None; pass at least one of them.")

@@ -11,6 +11,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from baselines.arguments import check_game
 from baselines.attribution import Inputs, Target, as_tuple, take_target
 from baselines.coalitions import all_coalitions, key_from, stream
 from baselines.explanation import Explanation
@@ -61,6 +62,7 @@ def lime(
             f"budget={budget}, kernel_width={kernel_width}, ridge={ridge}; lime needs a budget of "
             "at least 2, a positive width and a penalty that is not negative."
         )
+    check_game(game)
     n = game.n_players
     if n < 31 and 2**n <= budget:
         coalitions = all_coalitions(n)
@@ -138,6 +140,7 @@ def occlusion(game: Game, *, both_ends: bool = False) -> Explanation:
         >>> occlusion(game).values[0, :, 0]  # what is lost without each
         tensor([4., 5., 6.])
     """
+    check_game(game)
     n = game.n_players
     alone = torch.eye(n, dtype=torch.bool)
     everyone, nobody = torch.ones(1, n, dtype=torch.bool), torch.zeros(1, n, dtype=torch.bool)

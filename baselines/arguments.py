@@ -1,0 +1,71 @@
+"""Arguments that are refused by name rather than by what they break later."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def as_tensor(given: Any, name: str, dtype: torch.dtype | None = None) -> Tensor:  # noqa: ANN401
+    """Numbers, an array or a tensor as a tensor.
+
+    Args:
+        given: What the caller passed.
+        name: Of the argument, for the message.
+        dtype: To convert to, or None to keep its own.
+
+    Raises:
+        TypeError: If it is nothing of the kind.
+    """
+    try:
+        return torch.as_tensor(given, dtype=dtype)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} is a {type(given).__name__}; pass a number, an array or a tensor of numbers."
+        ) from error
+
+
+def check_game(game: Any) -> None:  # noqa: ANN401
+    """Refuse what cannot be played.
+
+    Raises:
+        TypeError: If it lacks what every game has.
+    """
+    if not callable(game) or not hasattr(game, "n_players"):
+        raise TypeError(
+            f"game is a {type(game).__name__}; pass a game, such as MaskedGame(model, x, imputer), "
+            "or wrap a function of coalitions with CallableGame."
+        )
+
+
+def positions(rows: slice | Sequence[int] | Tensor, size: int) -> Tensor:
+    """Which of `size` rows a slice, positions or a bool mask names.
+
+    Args:
+        rows: What the caller passed.
+        size: How many rows there are.
+
+    Returns:
+        Int64 positions.
+
+    Raises:
+        TypeError: If they are nothing of the kind.
+        ValueError: If one is out of range, or a mask has another length.
+    """
+    if isinstance(rows, slice):
+        return torch.arange(size)[rows]
+    index = as_tensor(rows, "rows").cpu().reshape(-1)
+    if index.numel() == 0:
+        index = index.long()
+    if index.dtype == torch.bool:
+        if len(index) != size:
+            raise ValueError(f"rows are a mask of {len(index)}; there are {size} rows.")
+        return index.nonzero().flatten()
+    if index.is_floating_point() or index.is_complex():
+        raise TypeError(f"rows are {index.dtype}; pass positions or a bool mask.")
+    if index.numel() and not -size <= int(index.min()) <= int(index.max()) < size:
+        raise ValueError(
+            f"rows hold {index.tolist()[:10]}; there are {size} rows, 0 to {size - 1}."
+        )
+    return index.long() % max(1, size)

@@ -145,7 +145,7 @@ class Labels:
         parts = []
         for start in range(0, len(keep), 64):
             rows = keep[start : start + 64]
-            keys = [key_of(seed, "pairs", names[row]) for row in rows]
+            keys = [key_of(seed, "pairs", examples[row]) for row in rows]
             game = model(pick(examples, rows))
             tensors = pair_sums(game, keys, [0] * len(rows), [pairs] * len(rows))
             parts.append((pick(examples, rows), [names[row] for row in rows], tensors, {}))

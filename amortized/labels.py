@@ -224,7 +224,7 @@ class LabelStore:
         if teacher is not None:
             stop = [1] * len(names)
         elif probe and pairs == 1:
-            stop = [2 if int(name, 16) % PROBED == 0 else 1 for name in names]
+            stop = [2 if key_of(0, "probe", one) % PROBED == 0 else 1 for one in found]
         lacking = [i for i, name in enumerate(names) if planned.get(name, 0) < stop[i]]
         if not lacking:
             return None
@@ -509,7 +509,7 @@ def _work(
         if teacher is not None:
             tensors = taught(teacher, pick(one.examples, items), game)
         else:
-            keys = [key_of(one.seed, "pairs", one.names[item]) for item in items]
+            keys = [key_of(one.seed, "pairs", one.examples[item]) for item in items]
             start, stop = ([span[item] for item in items] for span in (one.start, one.stop))
             tensors = pair_sums(game, keys, start, stop)
         spans = getattr(game, "spans", None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from amortized.examples import as_examples, names_of
+from amortized.examples import as_examples
 from amortized.explaining import game_of, narrowed
 from amortized.labelled import shrunk
 from amortized.objectives import (
@@ -63,9 +63,7 @@ def refine_explanation(
         )
     examples = as_examples(x)
     game = game_of(explainer, examples)
-    card = explainer.card
-    names = names_of("" if card is None else card.fingerprint, examples)
-    keys = [key_of(seed, "refine", name) for name in names]
+    keys = [key_of(seed, "refine", one) for one in examples]
     if unbiased:
         return _steadied(explainer, game, said, keys, pairs)
     drawn = pair_sums(game, keys, [0] * len(keys), [pairs] * len(keys))

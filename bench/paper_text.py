@@ -46,6 +46,7 @@ class Bench:
         test: Texts with truth.
         y: Classes of the test texts, or None.
         folder: Where labels, truth and results lie.
+        epochs: Passes over labels where a study says nothing; the default when None.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Bench:
     test: list[Any]
     y: list[int] | None
     folder: Path
+    epochs: int | None = None
 
     def labels(self, texts: int | None = None, pairs: int = 1, seed: int = 0) -> Labels:
         """Labels of the first texts."""
@@ -78,7 +80,7 @@ class Bench:
         """An explainer trained on labels."""
         draws = torch.Generator().manual_seed(key)
         made = AmortizedExplainer.from_target(self.model, generator=draws)
-        return made.fit(labels, key=key, progress=False, **words)
+        return made.fit(labels, key=key, progress=False, **{"epochs": self.epochs, **words})
 
     def fresh(self, pairs: int, texts: list[Any] | None = None) -> Explanation:
         """Direct sampling by a few pairs of its own."""
@@ -314,21 +316,25 @@ STUDIES: dict[str, Callable[[Bench], dict[str, Any]]] = {
 """Studies by name, in an order in which each finds what it needs."""
 
 
-def load_bench(name: str, folder: Path, texts: int, tests: int, least: int = 8) -> Bench:
+def load_bench(
+    name: str, folder: Path, texts: int, tests: int, least: int = 8, target_model: str = ""
+) -> Bench:
     """A target with texts to learn from and to be judged on.
 
     Args:
-        name: Such as `sst2/bert2`.
+        name: Such as `sst2/bert2`; its first part names the texts.
         folder: Where labels, truth and results lie.
         texts: Texts to label.
         tests: Texts with truth.
         least: Words that a text of the training part has at least.
+        target_model: Folder or hub name of another target for these texts.
     """
     from baselines import TextModel
     from bench.problems.text_data import load_texts
     from bench.problems.text_targets import text_target
 
-    model = TextModel.from_pretrained(text_target(name, progress=False), removal="drop")
+    where = target_model or text_target(name, progress=False)
+    model = TextModel.from_pretrained(where, removal="drop")
     data = name.split("/")[0]
     train = load_texts(data).first(1_000_000)
     chosen = [text for text in train.texts if len("".join(text).split()) >= least][:texts]
@@ -346,8 +352,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--texts", type=int, default=4000)
     parser.add_argument("--tests", type=int, default=100)
     parser.add_argument("--least", type=int, default=8, help="words of a training text, at least")
+    parser.add_argument("--target-model", default="", help="folder or hub name of another target")
+    parser.add_argument("--epochs", type=int, default=None, help="passes over the labels")
     given = parser.parse_args(arguments)
-    bench = load_bench(given.target, given.out, given.texts, given.tests, given.least)
+    bench = load_bench(
+        given.target, given.out, given.texts, given.tests, given.least, given.target_model
+    )
+    bench.epochs = given.epochs
     for name in STUDIES if "all" in given.studies else given.studies:
         start = time.process_time()
         found = STUDIES[name](bench)

@@ -11,20 +11,23 @@ VERBS = ["good", "bad", "not", "very", "dull", "great", "story", "film", "plot",
 
 
 class WordCounts:
-    """Texts as games without a network: single words and pairs of neighbours have weights.
+    """Texts as games without a network: words, pairs and triples of neighbours have weights.
 
     Args:
-        pairs: Size of the neighbours' weights; 0 makes the game additive.
+        triples: Size of the weights of triples; with 0 one antithetic pair is exact.
         seed: Seed of all weights.
     """
 
-    def __init__(self, pairs: float = 0.5, seed: int = 0) -> None:
+    def __init__(self, triples: float = 0.5, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         size = len(VERBS)
         self.single = torch.randn(size, 2, generator=generator, dtype=torch.float64)
-        self.both = pairs * torch.randn(size, size, 2, generator=generator, dtype=torch.float64)
+        self.both = torch.randn(size, size, 2, generator=generator, dtype=torch.float64) / 2
+        self.three = triples * torch.randn(
+            size, size, size, 2, generator=generator, dtype=torch.float64
+        )
         self.description = "word counts"
-        self.fingerprint = f"word counts {pairs} {seed}"
+        self.fingerprint = f"word counts {triples} {seed}"
         self.outputs = ("no", "yes")
 
     def __call__(self, texts: list[str]) -> "WordGame":
@@ -33,7 +36,7 @@ class WordCounts:
 
 class WordGame:
     """The games of some texts under `WordCounts`; v(S) adds weights of present words and of
-    neighbours that are both present."""
+    neighbours that are present together."""
 
     def __init__(self, model: WordCounts, texts: list[str]) -> None:
         words = [text.split() for text in texts]
@@ -50,18 +53,25 @@ class WordGame:
         self.single = model.single[ids] * self.player_mask[..., None]
         next_to = self.player_mask[:, 1:, None]
         self.both = model.both[ids[:, :-1], ids[:, 1:]] * next_to
+        third = self.player_mask[:, 2:, None]
+        self.three = model.three[ids[:, :-2], ids[:, 1:-1], ids[:, 2:]] * third
 
     def __call__(self, coalitions: Tensor) -> Tensor:
         z = (coalitions & self.player_mask[:, None]).double()
         self.n_evals += z.shape[0] * z.shape[1]
         value = torch.einsum("bmn,bnk->bmk", z, self.single)
-        return value + torch.einsum("bmn,bnk->bmk", z[..., :-1] * z[..., 1:], self.both)
+        both = z[..., :-1] * z[..., 1:]
+        value = value + torch.einsum("bmn,bnk->bmk", both, self.both)
+        return value + torch.einsum("bmn,bnk->bmk", both[..., :-1] * z[..., 2:], self.three)
 
     def shapley(self) -> Tensor:
-        """Exact values `(b, n, k)`: half of a pair's weight to each side."""
+        """Exact values `(b, n, k)`: weights of pairs and triples are shared alike."""
         values = self.single.clone()
         values[:, :-1] += self.both / 2
         values[:, 1:] += self.both / 2
+        for start in range(3):
+            stop = self.n_players - 2 + start
+            values[:, start:stop] += self.three / 3
         return values
 
 
@@ -102,9 +112,7 @@ def triple_games(k: int = 2, seed: int = 0) -> Any:
     v(S) adds the present features, weighed, and two products of three players each, which one
     antithetic pair credits to whoever comes first or last.
     """
-    weight = torch.randn(
-        6, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
+    weight = torch.randn(6, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
     def model(x: Tensor, present: Tensor) -> Tensor:
         left = present[:, :3].all(1) * x[:, 0]

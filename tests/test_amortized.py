@@ -112,13 +112,11 @@ def test_measured_error_is_the_true_one(explainer, held) -> None:
 
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_refinement_beats_both_of_its_parts(explainer, held, games, k) -> None:
-    from amortized.examples import names_of
     from amortized.pairs import pair_sums
     from baselines.fingerprints import key_of
 
     x, truth = held
-    names = names_of(explainer.card.fingerprint, x)
-    keys = [key_of(0, "refine", name) for name in names]
+    keys = [key_of(0, "refine", row) for row in x]
     drawn = pair_sums(games(x), keys, [0] * len(x), [k] * len(x))
     direct = float((drawn["sums"] / k - truth.values).square().mean())
     fused = explainer.explain(x, refine=k)

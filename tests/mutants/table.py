@@ -546,6 +546,36 @@ MUTANTS = (
         test="test_text.py::test_players_are_the_words_of_the_text_and_never_special_tokens",
     ),
     Mutant(
+        bug="the last layer forgets the scale of attention",
+        file="baselines/text_encoders.py",
+        source="@ rows.mT * width**-0.5",
+        replacement="@ rows.mT",
+        test="test_text_packing.py::test_each_family_is_read_the_fastest_way_that_is_right_for_it",
+    ),
+    Mutant(
+        bug="shared attention of several texts uses the first text's table",
+        file="baselines/text_attention.py",
+        source="if self._made is None or self._made[0] != text:",
+        replacement="if self._made is None:",
+        test="test_text_packing.py::test_rows_of_several_texts_share_their_own_first_attention",
+    ),
+    Mutant(
+        bug="a missing start token leaves nothing to read",
+        file="baselines/text_game.py",
+        source="bare = self.table.kept(texts, masks) == 0",
+        replacement="bare = self.table.kept(texts, masks) < 0",
+        test="test_text_packing.py::"
+        "test_a_decoder_without_special_tokens_reads_an_anchor_when_nobody_is_there",
+    ),
+    Mutant(
+        bug="the two noise ceilings are one",
+        file="bench/text_metrics.py",
+        source="return Ceilings(np.sqrt(found), found)",
+        replacement="return Ceilings(found, found)",
+        test="test_text_metrics.py::"
+        "test_a_flawless_explainer_reaches_the_root_of_r_and_two_labels_agree_up_to_r",
+    ),
+    Mutant(
         bug="decoders read out at a dropped token",
         file="baselines/text_networks.py",
         source='last = (inputs["attention_mask"] * torch.arange(length)).argmax(1)',
@@ -715,5 +745,34 @@ MUTANTS = (
         source="return self.vectors(x, types), present & real, real",
         replacement="return self.vectors(torch.where(present, x, 1), types), real, real",
         test="test_texts.py::test_deleting_words_from_the_text_is_their_absence",
+    ),
+    Mutant(
+        bug="the pairs of an example are keyed by its place in the pass",
+        file="amortized/labels.py",
+        source='key_of(one.seed, "pairs", one.examples[item])',
+        replacement='key_of(one.seed, "pairs", item)',
+        test="test_labels.py::test_labels_do_not_depend_on_shards_order_or_company",
+    ),
+    Mutant(
+        bug="a name of the file is taken for that of the encoder's own buffer",
+        file="amortized/explainer.py",
+        source='base_model_prefix = "amortized_explainer"',
+        replacement='base_model_prefix = "encoder"',
+        test="test_amortized.py::test_buffers_of_like_names_are_not_confused",
+    ),
+    Mutant(
+        bug="the control variate keeps the weight of the whole coalition",
+        file="amortized/objectives.py",
+        source="lean = (z - z.sum(-1, keepdim=True) / count) * mask[:, None].to(around)",
+        replacement="lean = z * mask[:, None].to(around)",
+        test="test_amortized_objectives.py::"
+        "test_labels_around_any_efficient_values_average_to_shapley_values",
+    ),
+    Mutant(
+        bug="the prediction is fused before its total is known",
+        file="amortized/refinement.py",
+        source="guess = normalise(said.values, whole, mask)  # the true total is known now",
+        replacement="guess = said.values",
+        test="test_amortized.py::test_refinement_beats_both_of_its_parts",
     ),
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harsanyi.images import HarsanyiForImageClassification
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-PLAYERS = ("patches", "cells", "published")
+PLAYERS = ("patches", "cells", "published", "published-adamw")
 
 
 def is_image_model(folder: Path) -> bool:
@@ -44,7 +44,8 @@ def train_images(
     Args:
         data: One of `PICTURES`, or a folder with one folder of pictures per class.
         out: Folder for the model; a killed training continues from it.
-        players: "patches" (default), "cells", or "published".
+        players: "patches" (default) or "cells"; "published" and "published-adamw" are the paper's
+            net with its optimizer and with ours.
         epochs: Passes over the pictures, in place of the recipe's.
         test_share: Share of a folder's pictures held out.
         seed: Of every random choice.
@@ -74,7 +75,7 @@ def train_images(
         if players != "patches":
             recipe.options.pop("patch")
     options = dict(recipe.options)
-    if players == "published":
+    if players.startswith("published"):
         options["preset"] = "chen2023-cnn"
     schedule = ImageSchedule(**recipe.schedule)
     if epochs is not None:

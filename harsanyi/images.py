@@ -211,7 +211,8 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
         Args:
             images: Files, PIL images, arrays or tensors; resized to the configured size.
             labels: One per picture: any class labels, or numbers for regression.
-            schedule: How long and how hard; `ImageSchedule()`, or the published one, when None.
+            schedule: How long and how hard; `ImageSchedule()` when None, on whole pictures alone
+                for the published preset.
             validation: Pictures and labels whose scores, whole and with half of the players
                 absent, go into `config.measures`; nothing is chosen by them.
             random_state: Key of every random choice.
@@ -258,12 +259,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
 
     @property
     def default_schedule(self) -> ImageSchedule:
-        """The schedule of `fit` when none is given: the paper's for its preset, else ours."""
-        if (self.config.recipe or {}).get("preset"):
-            return ImageSchedule(
-                batch_size=32, learning_rate=0.01, weight_decay=0, coalition_weight=0,
-                published=True,
-            )  # fmt: skip
+        """The schedule of `fit` when none is given; `published=True` trains as the paper does."""
         return ImageSchedule(coalition_weight=self.config.coalition_weight)
 
     def score(

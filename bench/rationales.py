@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from baselines.explanation import Explanation
 from bench.metrics import NotComparable, real_players
+from bench.selection_metrics import average_precision
 
 
 def rationale_auprc(
@@ -48,26 +49,8 @@ def rationale_auprc(
         outputs = total.argmax(-1) if k > 1 else np.zeros(b, dtype=np.int64)
     chosen = values[np.arange(b), :, outputs]
     scores = chosen if signed else np.abs(chosen)
-    return np.array(
-        [
-            average_precision(score[mask], marks[mask])
-            for score, marks, mask in zip(scores, rationale, real, strict=True)
-        ]
-    )
-
-
-def average_precision(scores: NDArray[np.float64], marks: NDArray[np.bool_]) -> float:
-    """Mean over the marked of the precision at their score; tied players enter together.
-
-    Args:
-        scores: `(n,)`, larger is more important.
-        marks: Bool `(n,)`.
-
-    Returns:
-        From the share of marked players (a constant score) to 1; NaN if nothing is marked.
-    """
-    if not marks.any():
-        return float("nan")
-    at_least = scores[None, :] >= scores[:, None]  # row i: who enters by the time i does
-    precision = (at_least & marks).sum(1) / at_least.sum(1)
-    return float(precision[marks].mean())
+    found = np.full(b, np.nan)
+    for row in np.flatnonzero(rationale.any(1)):
+        mask = real[row]
+        found[row] = average_precision(scores[row][None, mask], rationale[row][None, mask])[0]
+    return found

@@ -124,10 +124,10 @@ def test_selectors_show_their_own_selection_and_others_their_largest_values():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in ("l2x", "invase")])
-def test_every_architecture_is_judged_on_either_task(name, task):
-    found = judge_architecture(fold(task), name, "c")
+def test_every_architecture_is_judged_on_numbers_too(name):
+    """On labels the smoke suite judges them."""
+    found = judge_architecture(fold("regression"), name, "c")
     row = leaderboard([found.evaluation]).iloc[0]
     assert np.isfinite(row.model_score)
     assert np.isfinite(row.masked_score)

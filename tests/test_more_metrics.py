@@ -19,7 +19,7 @@ from bench.null_tests import (
     model_nulls,
     random_weights,
 )
-from bench.rationales import average_precision, rationale_auprc
+from bench.rationales import rationale_auprc
 from bench.sensitivity import max_sensitivity, neighbours
 
 
@@ -111,19 +111,6 @@ def test_leakage_needs_rows_of_every_class_and_equal_shapes():
         leak_excess(masks, judge[:5], y)
 
 
-def test_average_precision_equals_scikit_learns():
-    from sklearn.metrics import average_precision_score
-
-    rng = np.random.default_rng(1)
-    for _ in range(50):
-        scores, marks = rng.integers(0, 5, 12).astype(float), rng.random(12) < 0.4
-        if marks.any():
-            assert average_precision(scores, marks) == pytest.approx(
-                average_precision_score(marks, scores)
-            )
-    assert np.isnan(average_precision(scores, np.zeros(12, dtype=bool)))
-
-
 def test_padding_is_no_player_of_a_rationale_and_perfect_order_scores_one():
     values = torch.tensor([[[3.0], [-2.0], [0.1], [9.0]]])
     mask = torch.tensor([[True, True, True, False]])
@@ -132,6 +119,7 @@ def test_padding_is_no_player_of_a_rationale_and_perfect_order_scores_one():
     marks = np.array([[True, True, False, False]])
     assert rationale_auprc(e, marks) == pytest.approx([1.0])
     assert rationale_auprc(e, marks, signed=True)[0] < 1
+    assert np.isnan(rationale_auprc(e, np.zeros((1, 4), dtype=bool)))
     with pytest.raises(NotComparable, match="padding"):
         rationale_auprc(e, np.array([[False, False, False, True]]))
     with pytest.raises(NotComparable, match="needs bool"):

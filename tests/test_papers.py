@@ -127,7 +127,7 @@ def test_every_study_of_the_net_answers_on_few_rows(data_folder):
     budget = net.Budget(150, 2, 3)
     found = {}
     for study in net.STUDIES:
-        found |= net.judge_study("yeast", study, 0, budget)
+        found |= net.judge_study("tv-news", study, 0, budget)
     assert set(found) == set(net.MEASURES)
     assert all(np.isfinite(value) for value in found.values())
     assert found["rmse_chen2023"] < 1e-5 < found["rmse_deepshap"]

@@ -775,4 +775,34 @@ MUTANTS = (
         replacement="guess = said.values",
         test="test_amortized.py::test_refinement_beats_both_of_its_parts",
     ),
+    # The referee
+    Mutant(
+        bug="what leaked is counted against the leak",
+        file="bench/leakage.py",
+        source="value = _auc(both, codes) - _auc(alone, codes)",
+        replacement="value = _auc(alone, codes) - _auc(both, codes)",
+        test="test_more_metrics.py::"
+        "test_a_mask_that_spells_the_label_leaks_and_a_random_one_does_not",
+    ),
+    Mutant(
+        bug="a twin brings its fellow along instead of being needed beside it",
+        file="bench/null_tests.py",
+        source="inside[..., self.twin] &= guest",
+        replacement="inside[..., self.twin] |= guest",
+        test="test_more_metrics.py::test_a_guest_changes_the_game_only_as_it_says",
+    ),
+    Mutant(
+        bug="both columns of a pair get the whole of it",
+        file="bench/ebm.py",
+        source="shares = self.members / self.members.sum(1, keepdims=True)",
+        replacement="shares = self.members * 1.0",
+        test="test_architectures.py::test_boosted_terms_are_exact_for_their_own_game",
+    ),
+    Mutant(
+        bug="a slow machine counts as a regression",
+        file="bench/speed_history.py",
+        source="return {name: ratio / machine for name, ratio in ratios.items()}",
+        replacement="return dict(ratios)",
+        test="test_speed_history.py::test_a_machine_that_is_slower_as_a_whole_shows_no_regression",
+    ),
 )

@@ -134,15 +134,16 @@ def prepare(folder: Path, problem: str, count: int) -> None:
         save_games(path, truth(grid_games(problem, count)))
 
 
-def collect(
-    folder: Path, counts: dict[str, int]
-) -> tuple[dict[str, Stored], dict[Cell, dict[str, Played]]]:
-    """Everything that the folder holds."""
+def collect(folder: Path) -> tuple[dict[str, Stored], dict[Cell, dict[str, Played]]]:
+    """Everything that the folder holds, of each problem the run of most games."""
     stored: dict[str, Stored] = {}
     played: dict[Cell, dict[str, Played]] = {}
-    for problem, count in counts.items():
-        if not games_path(folder, problem, count).exists():
+    for problem in PROBLEMS:
+        runs = [int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"games-{problem}-*.npz")]
+        runs = [count for count in runs if list(folder.glob(f"{problem}-{count}/*ours_shapley*"))]
+        if not runs:
             continue
+        count = max(runs)
         stored[problem] = load_games(games_path(folder, problem, count))
         for factor in FACTORS:
             cell = {
@@ -160,35 +161,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=PROBLEMS)
     parser.add_argument("--instances", type=int, default=50, help="games of each problem")
-    parser.add_argument("--wide", type=int, default=None, help="games of wide200, if fewer")
+    parser.add_argument("--factors", nargs="+", type=int, default=FACTORS, choices=FACTORS)
     parser.add_argument("--folder", type=Path, default=Path("out/grid"), help="games and answers")
     parser.add_argument("--skip", nargs="*", default=[], help="contenders that do not play now")
     parser.add_argument("--again", nargs="*", default=[], help="contenders to play anew")
     parser.add_argument("--out", type=Path, default=Path("docs/results/estimators.md"))
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    counts = {name: chosen.instances for name in PROBLEMS}
-    counts["wide200"] = chosen.wide or chosen.instances
     players = {name: run for name, run in contenders().items() if name not in chosen.skip}
     for problem in chosen.problems:
         for name in chosen.again:
-            for factor in FACTORS:
-                path = answer_path(chosen.folder, problem, counts[problem], factor, name)
+            for factor in chosen.factors:
+                path = answer_path(chosen.folder, problem, chosen.instances, factor, name)
                 path.unlink(missing_ok=True)
-    play_all(chosen.folder, chosen.problems, players, counts)
-    stored, played = collect(chosen.folder, counts)
+    counts = dict.fromkeys(chosen.problems, chosen.instances)
+    play_all(chosen.folder, players, counts, chosen.factors)
+    stored, played = collect(chosen.folder)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(report(stored, played, f"make peers, commit {_commit()}"))
 
 
 def play_all(
     folder: Path,
-    problems: Sequence[str],
     players: dict[str, Contender],
     counts: dict[str, int],
+    factors: Sequence[int] = FACTORS,
 ) -> None:
-    """Play every cell that the folder lacks."""
-    jobs = [(one, factor, name) for one in problems for factor in FACTORS for name in players]
+    """Play every cell that the folder lacks.
+
+    Args:
+        folder: Where games and answers lie.
+        players: Contenders by name.
+        counts: Games of each problem to play.
+        factors: Budgets in coalitions per player.
+    """
+    jobs = [
+        (problem, factor, name) for problem in counts for factor in factors for name in players
+    ]
     for problem, factor, name in tqdm(jobs, desc="cells", unit="cell"):
         prepare(folder, problem, counts[problem])
         play(folder, problem, counts[problem], factor, name, players[name])
@@ -227,10 +236,10 @@ def finish(
         unknown = [name for name in chosen[kind] if name not in there]
         if unknown:
             raise ValueError(f"{kind} {unknown} are not in the grid; it has {', '.join(there)}.")
-    place, counts = Path(folder), dict.fromkeys(PROBLEMS, seeds or 50)
+    place, counts = Path(folder), dict.fromkeys(chosen["problems"], seeds or 50)
     players = {name: known[name] for name in ("ours shapley", *chosen["contenders"])}
-    play_all(place, chosen["problems"], players, counts)
-    stored, played = collect(place, counts)
+    play_all(place, players, counts)
+    stored, played = collect(place)
     rows = [
         {
             "problem": problem,

@@ -7,8 +7,19 @@ import pytest
 import torch
 
 from bench.problems.images import load_images, read_idx
-from bench.problems.selections import hypercubes, switch, switching_panels, syn
-from bench.selection_metrics import auroc, fdr, fpr, leaks, stability, top, tpr_at_k
+from bench.problems.rationales import RATIONALES
+from bench.problems.selections import hypercubes, noise_only, switch, switching_panels, syn
+from bench.selection_metrics import (
+    auroc,
+    average_precision,
+    fdr,
+    fpr,
+    leaks,
+    mask_probe,
+    stability,
+    top,
+    tpr_at_k,
+)
 
 # base rate, Bayes accuracy, Bayes negative log-likelihood, mean share of players that matter
 BAYES = {
@@ -191,3 +202,60 @@ def test_evalx_judges_full_rows_like_a_classifier_and_empty_ones_like_the_base_r
     nothing = judge.log_probs(problem.X_test, ~everything)
     assert np.ptp(nothing) < 1.0
     assert np.abs(nothing - nothing[:1]).max() < 1e-6
+
+
+def test_a_noise_only_label_is_told_by_the_forbidden_feature_alone():
+    problem = noise_only(rows=50, test_rows=4000)
+    assert (problem.y_test == (problem.X_test[:, 0] > 0)).all()
+    assert not problem.truth_test.any()
+    shown = problem.feature_masks(np.ones((3, 4), dtype=bool))
+    assert shown.tolist() == [[False, True, True, True, True]] * 3
+    others = problem.X_test[:, 1:]
+    assert np.abs(np.corrcoef(others.T, problem.y_test)[-1, :-1]).max() < 0.06
+
+
+def test_panels_ask_for_as_many_patches_as_hold_ink():
+    problem = switching_panels(test_rows=50)
+    tiles = problem.X[:, 0].reshape(-1, 4, 2, 8, 2).max((2, 4)).reshape(len(problem.X), -1)
+    inked = (tiles > 0.2) & problem.truth
+    assert problem.rate == pytest.approx(inked.mean())
+    assert problem.rate < 0.5
+
+
+def test_average_precision_is_that_of_the_ranking():
+    assert average_precision(SCORES[:2], TRUTH[:2]) == pytest.approx([1.0, 0.5])
+    with pytest.raises(ValueError, match="no player matters"):
+        average_precision(SCORES, np.zeros_like(TRUTH))
+
+
+def test_a_mask_that_names_the_label_is_probed():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 400)
+    telling = np.stack([y == 1, y == 0], 1)
+    assert mask_probe(telling, y) == 1.0
+    assert mask_probe(rng.random((400, 2)) < 0.5, y) < 0.6
+
+
+@pytest.mark.parametrize("name", RATIONALES)
+def test_marks_belong_to_the_words_of_their_text(name, data_folder):
+    problem = RATIONALES[name]()
+    assert len(problem.texts) == len(problem.y) > 1000
+    assert set(problem.y.tolist()) == set(problem.y_test.tolist()) == {0, 1}
+    for words, marks in zip(problem.texts_test, problem.truth_test, strict=True):
+        assert len(words) == len(marks) <= problem.longest
+        assert marks.any()
+        assert not marks.all()
+    assert 0.05 < problem.rate < 0.5
+    seen = {" ".join(words) for words in problem.texts}
+    assert np.mean([" ".join(words) in seen for words in problem.texts_test]) < 0.01
+
+
+def test_marked_words_of_films_are_words_of_feeling(data_folder):
+    problem = RATIONALES["sst2-words"]()
+    marked = [
+        word
+        for words, marks in zip(problem.texts_test, problem.truth_test, strict=True)
+        for word in np.array(words)[marks]
+    ]
+    assert {"good", "bad", "funny"} <= set(marked)
+    assert marked.count("the") == 0

@@ -164,6 +164,17 @@ def test_many_rows_of_one_text_share_their_first_attention_and_change_nothing():
     torch.testing.assert_close(game(masks), plain(TEXTS[2])(masks), atol=1e-8, rtol=1e-8)
 
 
+def test_rows_of_several_texts_share_their_own_first_attention():
+    model = text_model("bert", removal="drop", players="token")
+    plain = TextModel(
+        model.network, model.tokenizer, removal="drop", players="token", packed=False
+    )
+    texts = [TEXTS[0], TEXTS[2]]
+    game = model(texts)
+    masks = torch.rand(2, 80, game.n_players, generator=torch.manual_seed(0)) < 0.5
+    torch.testing.assert_close(game(masks), plain(texts)(masks), atol=2e-5, rtol=2e-5)
+
+
 def test_the_same_request_has_the_same_bits_and_a_row_asked_for_twice_is_read_once():
     model = text_model("bert", removal="drop", players="token")
     masks = masks_for(model(TEXTS))

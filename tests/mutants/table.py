@@ -580,7 +580,7 @@ MUTANTS = (
         file="baselines/text_networks.py",
         source='last = (inputs["attention_mask"] * torch.arange(length)).argmax(1)',
         replacement="last = torch.full((len(texts),), length - 1)",
-        test="test_text.py::test_dropping_is_leaving_tokens_out_where_positions_are_kept",
+        test="test_text_packing.py::test_packed_values_are_those_of_the_plain_model[gpt2-drop]",
     ),
     Mutant(
         bug="the answers of guests have their classes reversed",

@@ -99,9 +99,9 @@ def eraser_movies() -> Marked:
     import pandas as pd
 
     folder = data_folder() / "text"
-    docs = pd.read_json(folder / "eraser_movies_docs.jsonl.gz", lines=True).set_index("docid")[
-        "text"
-    ]
+    docs: Any = pd.read_json(folder / "eraser_movies_docs.jsonl.gz", lines=True).set_index(
+        "docid"
+    )["text"]
 
     def read(part: str) -> Any:  # noqa: ANN401 - a frame
         return pd.read_json(folder / f"eraser_movies_{part}.jsonl.gz", lines=True)

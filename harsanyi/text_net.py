@@ -137,11 +137,8 @@ class TextNet(nn.Module):
         """
         self._check(x)
         if real is None:
-            real = (
-                x != self.config.padding
-                if self.embedding is not None
-                else torch.ones_like(x[..., 0]).bool()
-            )
+            everybody = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+            real = everybody if self.embedding is None else x != self.config.padding
         real = real.bool()
         if present is None:
             present = real

@@ -115,7 +115,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
                 "cpu" if torch.get_default_device().type == "meta" else torch.get_default_device()
             ):
                 net = TextNet(config)
-        self.net = net
+        self.net = net  # pyright: ignore[reportIncompatibleVariableOverride] - its sibling
         self.tokenizer = tokenizer
         self.encoder = encoder
         self.history: Any = None

@@ -22,6 +22,7 @@ from baselines.files import atomic_write
 from bench.cells import Grid
 from bench.problems.images import PICTURES, load_pictures
 from bench.provenance import provenance
+from bench.registry import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,25 +164,34 @@ def finish_image_suite(
     return grid.frame(plan), plan
 
 
-def write_image_suite(
+def finish(
     folder: str | PathLike[str],
     *,
-    data: Sequence[str] = ("digits",),
-    models: Sequence[str] = MODELS,
-    seeds: int = 1,
+    tables: str = "",
+    models: str = "",
+    seeds: int | None = None,
+    command: str = "harsanyi bench --suite images",
 ) -> "tuple[pd.DataFrame, Path]":
-    """Finish the suite and write `cells.parquet` and `images.md`; arguments as above.
+    """Finish the suite and write `cells.parquet` and `images.md`.
+
+    Args:
+        folder: Where cells, models and checkpoints lie.
+        tables: Names of data sets by commas; scikit-learn's digits when empty.
+        models: Names of models by commas; all when empty.
+        seeds: Trainings of each; one when None.
+        command: What repeats the run.
 
     Returns:
         The cells, and the Markdown page.
+
+    Raises:
+        ValueError: If there is no such data set or model.
     """
-    frame, plan = finish_image_suite(folder, data=data, models=models, seeds=seeds)
+    frame, plan = finish_image_suite(
+        folder, data=listed(tables, ("digits",)), models=listed(models, MODELS), seeds=seeds or 1
+    )
     frame.to_parquet(plan.folder / "cells.parquet")
     made = provenance()
-    command = (
-        f"harsanyi bench --suite images --tables {','.join(data)} --models {','.join(models)} "
-        f"--seeds {seeds}"
-    )
     lines = ["# Images", "", f"Made by `{command}`, commit {made['commit']}, {made['date']}.", ""]
     heads = ("data", "model", "players", "epochs", "CPU min", "accuracy", "half absent")
     heads += ("explain / forward", "error, others present", "others absent", "order 1", "more")
@@ -193,32 +203,6 @@ def write_image_suite(
     page = plan.folder / "images.md"
     atomic_write(page, ("\n".join(lines) + "\n").encode())
     return frame, page
-
-
-def finish(
-    folder: str | PathLike[str],
-    *,
-    tables: str = "",
-    models: str = "",
-    seeds: int | None = None,
-    command: str = "",
-) -> "tuple[pd.DataFrame, Path]":
-    """The suite as the registry calls it.
-
-    Args:
-        folder: Where cells and checkpoints lie.
-        tables: Data by commas; scikit-learn's digits when empty.
-        models: Models by commas; all when empty.
-        seeds: Trainings of each, 1 when None.
-        command: Not needed: the page tells it.
-
-    Returns:
-        The cells, and the Markdown page.
-    """
-    from bench.registry import listed
-
-    chosen = {"data": listed(tables, ("digits",)), "models": listed(models, MODELS)}
-    return write_image_suite(folder, **chosen, seeds=seeds or 1)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -449,12 +449,12 @@ def test_the_suite_measures_a_cell_and_writes_its_page(tmp_path, monkeypatch):
         for key, recipe in image_suite.RECIPES.items()
     }
     monkeypatch.setattr(image_suite, "RECIPES", recipes)
-    models = ("patches", "published")
-    frame, page = image_suite.write_image_suite(tmp_path, models=models)
+    models = "patches,published"
+    frame, page = image_suite.finish(tmp_path, models=models)
     assert (frame["exact_others_present"] <= 1e-10).all()
     assert (frame["exact_others_absent"] <= 1e-10).all()
     assert frame["score"].iloc[0] > 0.8
     assert frame["cpu_minutes"].gt(0).all()
     assert page.read_text().count("digits") >= 2
-    again, _ = image_suite.write_image_suite(tmp_path, models=models)
+    again, _ = image_suite.finish(tmp_path, models=models)
     assert again.equals(frame)

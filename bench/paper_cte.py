@@ -225,7 +225,7 @@ def resumed(
         ending = "".join(f"-{key}{value}" for key, value in sorted(words.items()))
         path = folder / f"{name}-{kind}{ending}.json"
         if path.is_file():
-            said = json.loads(path.read_text())
+            said: dict[str, Any] = json.loads(path.read_text())
         else:
             start = time.perf_counter()
             made = compare(load(name), kind, **words)

@@ -131,7 +131,7 @@ def price_plot(frame: "pd.DataFrame") -> "Axes":
         ValueError: If no architecture has a price.
     """
     numbers = ["price", "price_lo", "price_hi", "score", "nrmse"]
-    means = frame.groupby("method", sort=False)[numbers].mean()
+    means: Any = frame.groupby("method", sort=False)[numbers].mean()
     means = means[means["price"].notna()].sort_values("price", ascending=False)
     if means.empty:
         raise ValueError("no architecture of this frame has a price; judge the reference too.")
@@ -166,7 +166,7 @@ def price_plot(frame: "pd.DataFrame") -> "Axes":
     ax.set_yticks([])
     ax.set_ylim(-0.6, len(means) - 0.4)
     ax.grid(axis="x", color=GRID, linewidth=0.6)
-    title(ax, "Price of interpretability (right: score, and how right it explains)")
+    title(ax, "Price of interpretability")
     ax.set_xlabel("score of boosted trees less the architecture's; left of zero is better")
     return ax
 

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+CHEAPER = (
+    "Further left is cheaper, further down is more accurate. Hollow: within the truth's noise."
+)
+
 ADVICE = (
     "Read off the tables below, so it holds for the problems of this run: the row that fits your "
     "need best among those that were judged."
@@ -114,14 +118,19 @@ def speed_section(path: Path) -> Section:
 def leaderboard_section(board: "pd.DataFrame") -> Section:
     """The leaderboard and, where costs were counted, the picture of error against cost."""
     pictures = []
-    records = board.to_dict("records")
-    if any(math.isfinite(row["nrmse"]) and cost_of(row) > 0 for row in records):
-        alt = "Error against model evaluations: " + "; ".join(
+    games: list[str] = list(dict.fromkeys(board["game_id"]))
+    for game in games:
+        part: Any = board[board["game_id"] == game]
+        records = part.to_dict("records")
+        drawn = [row for row in records if math.isfinite(row["nrmse"]) and cost_of(row) > 0]
+        if not drawn or (len(drawn) == 1 and len(games) > 1):
+            continue
+        alt = f"Error against model evaluations, {drawn[0]['problem']}: " + "; ".join(
             f"{row['method']}: error {row['nrmse']:.3g} at {cost_of(row):.0f} evaluations"
-            for row in records
+            for row in drawn
         )
-        caption = "Further left is cheaper, further down is more accurate. Hollow: within the truth's noise."
-        pictures.append(picture(pareto(board), alt, caption))
+        caption = CHEAPER + (f" Problem: {drawn[0]['problem']}." if len(games) > 1 else "")
+        pictures.append(picture(pareto(part), alt, caption))
     tables = [leaderboard_table(board)]
     more = measures_table(board)
     if more is not None:
@@ -141,7 +150,7 @@ def architecture_section(frame: "pd.DataFrame") -> Section:
         frame: From `bench.architecture_tables.summary`.
     """
     pictures = []
-    priced = frame[frame["price"].notna()]
+    priced: Any = frame[frame["price"].notna()]
     if len(priced):
         alt = "Price of interpretability: " + "; ".join(
             f"{row['method']} on {row['table']}: {row['price']:+.3f}"

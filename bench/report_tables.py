@@ -107,7 +107,7 @@ def architecture_table(frame: "pd.DataFrame") -> Table:
     Returns:
         A table for terminal and page.
     """
-    several = frame["table"].nunique() > 1
+    several = len({*frame["table"]}) > 1
     columns = [
         *([("table", "table", "data set")] if several else []),
         ("architecture", "architecture", "trained on the same rows as the others"),

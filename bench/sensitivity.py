@@ -1,5 +1,6 @@
 """Sensitivity: how far an explanation moves when its explicand moves a little."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def max_sensitivity(
     radius: float = 0.02,
     draws: int = 8,
     seed: int = 0,
-    words: dict[str, Any] | None = None,
+    words: Callable[[], dict[str, Any]] = dict,
 ) -> np.ndarray:
     """Largest relative change of the values among neighbours of each explicand.
 
@@ -46,13 +47,12 @@ def max_sensitivity(
     """
     if draws < 1:
         raise ValueError(f"draws={draws}; sensitivity needs at least one neighbour.")
-    made = words or dict
-    first: Explanation = explainer.explain(x, **made())
+    first: Explanation = explainer.explain(x, **words())
     values = first.values.detach().cpu().double()
     size = values.flatten(1).norm(dim=1)
     worst = torch.zeros(len(values), dtype=torch.float64)
     for draw in range(draws):
-        moved: Explanation = explainer.explain(neighbours(x, radius, seed, draw), **made())
+        moved: Explanation = explainer.explain(neighbours(x, radius, seed, draw), **words())
         if moved.values.shape != first.values.shape:
             raise NotComparable(
                 f"values have shape {tuple(first.values.shape)} at x and "

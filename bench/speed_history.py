@@ -161,6 +161,16 @@ def speed_table(now: Speeds, before: Speeds | None = None) -> Table:
     return Table("Speed", columns, rows, note)
 
 
+def compared(path: str | PathLike[str]) -> Table:
+    """A run beside the stored one, where there is one.
+
+    Args:
+        path: pytest-benchmark's JSON.
+    """
+    kept = stored_run()
+    return speed_table(read_speeds(path), None if kept is None else read_speeds(kept))
+
+
 if __name__ == "__main__":
     import sys
 

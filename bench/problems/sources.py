@@ -96,11 +96,12 @@ def _table(frame: Any, target: str, place: str) -> Table:  # noqa: ANN401 - a pa
 def _hub_frame(name: str) -> Any:  # noqa: ANN401 - a pandas frame
     """The training part of a hub data set, or the only part it has; no code of it is run."""
     import datasets
+    from datasets.exceptions import DatasetNotFoundError
 
     repository, _, revision = name.partition("@")
     try:
         found: Any = datasets.load_dataset(repository, revision=revision or None)
-    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+    except (OSError, ValueError, DatasetNotFoundError) as error:
         raise ValueError(
             f"data set {repository!r} cannot be read from the hub or its cache ({error}); pass "
             "the path of a file instead."

@@ -103,11 +103,17 @@ def pareto(board: "pd.DataFrame") -> "Axes":
     ax = new_axes(6.4, 3.7)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    floor = 0.2 * min((row["nrmse"] for row in rows if row["nrmse"] > ROUNDING), default=0.01)
+    errors = [row["nrmse"] for row in rows if row["nrmse"] > ROUNDING] or [0.05]
+    floor = min(errors) * (0.2 if len(errors) < len(rows) else 0.6)
+    highs = [np.sqrt(max(row["relative_error_hi"], 0.0)) for row in rows]
+    placed: list[tuple[float, float]] = []
     for i, (family, members) in enumerate(families.items()):
         members = sorted(members, key=cost_of)
-        _draw_family(ax, clean(family, 30), members, FAMILY_COLOURS[i % 6], floor)
-    ax.set_ylim(0.6 * floor, None)
+        spot = (np.log10(cost_of(members[0])), np.log10(max(members[0]["nrmse"], floor)))
+        near = sum(abs(x - spot[0]) < 0.3 and abs(y - spot[1]) < 0.15 for x, y in placed)
+        placed.append(spot)  # names of points that lie together are stacked
+        _draw_family(ax, clean(family, 30), members, FAMILY_COLOURS[i % 6], floor, 4 - 11 * near)
+    ax.set_ylim(0.6 * floor, 1.4 * max(*errors, *np.nan_to_num(highs), 2 * floor))
     costs = [cost_of(row) for row in rows]
     ax.set_xlim(min(costs) / 1.6, max(costs) * 2.2)
     _plain_log_ticks(ax)
@@ -185,7 +191,12 @@ def _plain_log_ticks(ax: "Axes") -> None:
 
 
 def _draw_family(
-    ax: "Axes", name: str, members: Sequence[dict[str, Any]], colour: str, floor: float
+    ax: "Axes",
+    name: str,
+    members: Sequence[dict[str, Any]],
+    colour: str,
+    floor: float,
+    lift: float,
 ) -> None:
     """One contender at all its budgets: a line, its points, its intervals, its name."""
     cost = np.array([cost_of(row) for row in members])
@@ -218,7 +229,7 @@ def _draw_family(
     ax.annotate(
         name + (found if (exact | noise).all() else ""),
         xy=(float(cost[0]), float(error[0])),
-        xytext=(9, 4),
+        xytext=(9, lift),
         textcoords="offset points",
         fontsize=9,
         color=colour,

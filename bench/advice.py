@@ -46,7 +46,7 @@ def which_method(
         ""
         if best is None
         else f"score {_mean(exact[best], 'score'):.3f}, "
-        f"price {_mean(exact[best], 'price'):+.3f} against boosted trees, "
+        f"price {_mean(exact[best], 'price'):+.3f} against the black box, "
         f"{1000 * _mean(exact[best], 'seconds'):.2g} ms per row",
     )
     selectors = _by_method([r for r in own if r["method_class"] == "selected"])

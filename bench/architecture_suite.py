@@ -113,7 +113,7 @@ def judge_architecture(fold: Fold, name: str, command: str = "") -> Judged:
     facts: dict[str, Any] = {
         "method_class": trained.method_class,
         "model_score": 1 - float(loss.mean()),
-        "masked_score": _masked_score(fold, trained, rng),
+        "masked_score": _masked_score(fold, trained),
         "train_seconds": trained.seconds,
         "command": command,
     }
@@ -150,13 +150,13 @@ def losses(task: str, truth: np.ndarray, answers: np.ndarray) -> np.ndarray:
     return np.square(truth - answers) / np.square(truth - truth.mean()).mean()
 
 
-def _masked_score(fold: Fold, trained: Trained, rng: np.random.Generator) -> float:
+def _masked_score(fold: Fold, trained: Trained) -> float:
     """Score with a random half of the columns absent, by the same masks for every architecture."""
     rows = fold.test[:1000]
     n = fold.table.X.shape[1]
-    scores = []
+    rng, scores = np.random.default_rng((fold.seed, 8)), []
     for _ in range(MASK_DRAWS):
-        present = np.random.default_rng((fold.seed, 8)).random((len(rows), n)).argsort(1) < n // 2
+        present = rng.random((len(rows), n)).argsort(1) < (n + 1) // 2
         answers = trained.predict(rows, present)
         scores.append(1 - losses(fold.table.task, fold.table.y[rows], answers).mean())
     return float(np.mean(scores))

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABOUT = (
-    "Price: score of the boosted trees less the architecture's, on the same test rows, with a "
+    "Price: score of the black box less the architecture's, on the same test rows, with a "
     "paired 95 % interval. Error: root of squared error over squared true values, against truth of "
-    "the model's own game (`own`) or of the boosted trees (`box`). Leak: AUC that a probe gains "
+    "the model's own game (`own`) or of the black box (`box`). Leak: AUC that a probe gains "
     "from seeing which players are shown. Judged: accuracy of an independent reader of a quarter "
     "of the players, or of the method's own selection."
 )

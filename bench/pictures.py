@@ -125,7 +125,7 @@ def pareto(board: "pd.DataFrame") -> "Axes":
 
 
 def price_plot(frame: "pd.DataFrame") -> "Axes":
-    """What each architecture costs in accuracy, with its interval; zero is the boosted trees.
+    """What each architecture costs in accuracy, with its interval; zero is the black box.
 
     Args:
         frame: From `bench.architecture_tables.summary`; several tables are averaged.
@@ -173,7 +173,7 @@ def price_plot(frame: "pd.DataFrame") -> "Axes":
     ax.set_ylim(-0.6, len(means) - 0.4)
     ax.grid(axis="x", color=GRID, linewidth=0.6)
     title(ax, "Price of interpretability")
-    ax.set_xlabel("score of boosted trees less the architecture's; left of zero is better")
+    ax.set_xlabel("score of the black box less the architecture's; left of zero is better")
     return ax
 
 

@@ -157,7 +157,7 @@ def architecture_section(frame: "pd.DataFrame") -> Section:
             for row in priced.to_dict("records")
         )
         caption = (
-            "Loss of accuracy against boosted trees on the same test rows, with 95 % intervals."
+            "Loss of accuracy against the black box on the same test rows, with 95 % intervals."
         )
         pictures.append(picture(price_plot(frame), alt, caption))
     words = (

@@ -111,10 +111,10 @@ def architecture_table(frame: "pd.DataFrame") -> Table:
     columns = [
         *([("table", "table", "data set")] if several else []),
         ("architecture", "architecture", "trained on the same rows as the others"),
-        ("of", "explains", "own: a model explains itself; box: a method explains boosted trees"),
+        ("of", "explains", "own: a model explains itself; box: a method explains the black box"),
         ("score", "score", "accuracy or R2 on the test rows"),
         ("half masked", "half masked", "score with a random half of the columns absent"),
-        ("price", "price of interpretability", "score of boosted trees less this one's"),
+        ("price", "price of interpretability", "score of the black box less this one's"),
         ("95 % int.", "95 % interval", "of the price, over the same test rows, or over folds"),
         ("error", "explanation error", "root of squared error over squared true values"),
         ("leak", "leak", "AUC that a probe gains from seeing which players are shown"),

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from baselines.shards import atomic_write
+from bench.markdown import markdown
 from bench.problems.tabular import TABLES
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def describe(frame: "pd.DataFrame", plan: "Plan", made: Mapping[str, str]) -> st
         "## AUROC\n\n" + _grid(frame.dropna(subset="auroc"), models, "auroc"),
         "## CPU-seconds to fit\n\n" + _grid(frame, models, "fit_seconds", "{:.1f}"),
         _explanations(frame),
+        _published(plan),
         _notes(frame),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -159,7 +161,7 @@ def _grid(frame: "pd.DataFrame", models: list[str], measure: str, form: str = "{
             spread = f" ± {form.format(values.std())}" if len(values) > 1 else ""
             cells.append(mean + spread)
         rows.append(cells)
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _against(frame: "pd.DataFrame", models: list[str]) -> str:
@@ -187,7 +189,7 @@ def _against(frame: "pd.DataFrame", models: list[str]) -> str:
         gaps.append(cells)
     return (
         "## Against tuned boosting\n\nMean paired difference in score over seeds, with its "
-        "standard error.\n\n" + _markdown(gaps) + "\n\n" + _markdown(rows)
+        "standard error.\n\n" + markdown(gaps) + "\n\n" + markdown(rows)
     )
 
 
@@ -218,7 +220,7 @@ def _explanations(frame: "pd.DataFrame") -> str:
     return (
         "## Explanations\n\nLargest difference from enumeration of the public game (10 players at "
         "most, the others absent), relative to max(1, |v|); milliseconds to explain one row in a "
-        "batch of 256; share of the absolute dividends by order.\n\n" + _markdown(rows)
+        "batch of 256; share of the absolute dividends by order.\n\n" + markdown(rows)
     )
 
 
@@ -235,15 +237,21 @@ def _small(value: float) -> str:
     return f"{value:.1e}" if np.isfinite(value) else NONE
 
 
+def _published(plan: "Plan") -> str:
+    """The published recipe beside ours, where the folder holds such a run."""
+    from baselines.plans import open_job
+    from bench.published_suite import published_frame, published_tables
+
+    folder = plan.folder / "published"
+    if not folder.is_dir():
+        return ""
+    frame = published_frame(open_job(folder))
+    return "" if frame.empty else "## The paper's recipe beside ours\n\n" + published_tables(frame)
+
+
 def _notes(frame: "pd.DataFrame") -> str:
     from bench.problems.tabular import load
 
     said = [(name, load(name).notes) for name in dict.fromkeys(frame["table"]) if name in TABLES]
     lines = [f"- {name}: {notes}" for name, notes in said if notes]
     return "## Tables\n\n" + "\n".join(lines) if lines else ""
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    head, *body = rows
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

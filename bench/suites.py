@@ -109,8 +109,8 @@ def judge(table_name: str, model_name: str, seed: int) -> dict[str, float]:
         "n_test": len(truth),
         "fit_seconds": fit_seconds,
         "predict_seconds": (time.process_time() - start) / len(truth),
-        "score": _score(table.task, truth, answers),
-        "masked_score": _masked_score(fitted, table, parts.test, seed),
+        "score": score_of(table.task, truth, answers),
+        "masked_score": masked_score(fitted, table, parts.test, seed),
     }
     if table.task == "classification":
         found |= _probability_measures(fitted, rows, truth)
@@ -131,14 +131,22 @@ def suite_frame(plan: shards.Plan) -> "pd.DataFrame":
     return _grid().frame(plan)
 
 
-def _score(task: str, truth: np.ndarray, answers: np.ndarray) -> float:
+def score_of(task: str, truth: np.ndarray, answers: np.ndarray) -> float:
+    """Accuracy, or R2 where the task is "regression"."""
     from sklearn.metrics import accuracy_score, r2_score
 
     return float((accuracy_score if task == "classification" else r2_score)(truth, answers))
 
 
-def _masked_score(fitted: Suited, table: "Table", test: np.ndarray, seed: int) -> float:
-    """Score with a random half of the players absent, mean over masks; rows are drawn by seed."""
+def masked_score(fitted: Suited, table: "Table", test: np.ndarray, seed: int) -> float:
+    """Score with a random half of the players absent, mean over masks.
+
+    Args:
+        fitted: A model of the suite.
+        table: The data set.
+        test: Positions of the test rows.
+        seed: Of the rows and masks drawn.
+    """
     rng = stream(seed, 0, purpose=41)
     chosen = np.sort(rng.permutation(test)[:MASKED_ROWS])
     rows, truth = table.X.iloc[chosen], table.y[chosen]
@@ -146,7 +154,7 @@ def _masked_score(fitted: Suited, table: "Table", test: np.ndarray, seed: int) -
     scores = []
     for _ in range(MASK_DRAWS):
         present = rng.random((len(rows), n)).argsort(1) < (n + 1) // 2
-        scores.append(_score(table.task, truth, fitted.predict(rows, present)))
+        scores.append(score_of(table.task, truth, fitted.predict(rows, present)))
     return float(np.mean(scores))
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from baselines import shards
-from bench import suites
+from bench import published_suite, suites
 from bench.problems.models import MODELS as BOXES
 from bench.problems.models import coded, fit_box, reference
 from bench.problems.tabular import Table, load, split
@@ -175,7 +175,7 @@ def test_one_call_finishes_a_suite_and_says_so(tmp_path) -> None:
     assert "2 of 2 cells judged" in page.read_text()
     again, _ = finish_suite("tabular", tmp_path, tables="words, numbers", models="linear", seeds=1)
     pd.testing.assert_frame_equal(frame, again)  # seconds too: nothing was judged again
-    with pytest.raises(ValueError, match="suite='text' is unknown"):
+    with pytest.raises(ValueError, match="suite='magic' is unknown"):
         finish_suite("magic", tmp_path)
 
 
@@ -248,3 +248,20 @@ def test_splits_are_the_loaders(tmp_path) -> None:
     table = load("diabetes")
     parts = split(table, 0)
     assert sorted([*parts.train, *parts.validation, *parts.test]) == list(range(len(table.y)))
+
+
+def test_the_published_recipe_tells_what_of_it_is_alive(brief, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(published_suite, "TABLES", {"words": small})
+    monkeypatch.setattr(published_suite, "load", small)
+    plan = published_suite.plan_published(
+        tmp_path / "published", tables=("words",), recipes=("chen2023",), seeds=1
+    )
+    published_suite.run_published(plan, progress=False)
+    frame = published_suite.published_frame(plan)
+    assert 0.5 < frame["score"].item() <= 1
+    assert all(0 < frame[f"live_{block}"].item() <= 1 for block in (1, 2, 3))
+    main = plan_suite(tmp_path, tables=("adult",), models=("linear",), seeds=1)
+    cells = pd.DataFrame([{"table": "adult", "model": "linear", "seed": 0, "score": 0.5}])
+    page = describe(cells.reindex(columns=["table", "model", "seed", *MEASURES]), main, MADE)
+    assert "## The paper's recipe beside ours" in page
+    assert f"{frame['live_3'].item():.1%}" in page

@@ -245,9 +245,8 @@ def judge_texts(problem_name: str, method: str, seed: int) -> dict[str, float]:
     entry, setting = TEXT_ENTRIES[method], prepared(problem_name, seed)
     problem, box, judge = setting.problem, setting.box, setting.judge
     size = entry.rows or len(problem.texts_test)
-    texts, y, truth = (
-        part[:size] for part in (problem.texts_test, problem.y_test, problem.truth_test)
-    )
+    texts, y = problem.texts_test[:size], problem.y_test[:size]
+    truth = problem.truth_test[:size]
     rows = box.encode(texts)
     start = time.process_time()
     with torch.enable_grad():

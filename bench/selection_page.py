@@ -56,12 +56,12 @@ def selection_page(frame: "pd.DataFrame", made: dict[str, Any], command: str) ->
     by = f"Made by `{command}`, commit {made.get('commit')}, {made.get('hardware')}, "
     lines = ["# Selections", "", ABOUT, "", f"{by}{made.get('date')}."]
     for problem in frame["problem"].unique():
-        part: Any = frame[frame["problem"] == problem]
+        part = frame[frame["problem"] == problem]
         lines += ["", *problem_table(problem, part)]
     return "\n".join(lines) + "\n"
 
 
-def problem_table(problem: str, part: "pd.DataFrame") -> list[str]:
+def problem_table(problem: str, part: Any) -> list[str]:  # noqa: ANN401 - a data frame
     """One problem's heading and table; columns that nobody has are left out.
 
     Args:

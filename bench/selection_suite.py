@@ -10,7 +10,7 @@ import functools
 import time
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -119,10 +119,8 @@ def judge_selection(problem_name: str, method: str, seed: int) -> dict[str, floa
     problem, judge = setting.problem, setting.judge
     if not _takes(entry, problem):
         return {}
-    x, y, truth = (
-        part[: entry.rows or SCORED_ROWS]
-        for part in (problem.X_test, problem.y_test, problem.truth_test)
-    )
+    rows = slice(entry.rows or SCORED_ROWS)
+    x, y, truth = problem.X_test[rows], problem.y_test[rows], problem.truth_test[rows]
     start = time.process_time()
     fitted = entry.method(problem, setting.box, seed)
     train_seconds = time.process_time() - start
@@ -240,7 +238,7 @@ def selection_frame(plan: shards.Plan) -> "pd.DataFrame":
         One row per cell that a method takes: problem, method, explains, seed and the measures, NaN
         where not measured.
     """
-    frame = _grid().frame(plan)
+    frame: Any = _grid().frame(plan)
     frame = frame[frame["auroc"].notna() | frame["evalx_at_k"].notna()].reset_index(drop=True)
     frame.insert(2, "explains", [METHODS[method].explains for method in frame["method"]])
     return frame

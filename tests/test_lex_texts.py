@@ -72,6 +72,8 @@ def test_padding_is_nobody_and_changes_nothing():
     assert beside.player_mask.sum(1).tolist() == [2, 7]
     assert [len(players) for players in beside.players] == [2, 7]
     x = lex.rows(["good film"])
+    assert (lex.select(x).mean[0, 2:] < 1e-9).all()
+    assert not lex.select(x).sample(50)[..., 2:].any()
     wider = torch.cat([x, x.new_zeros(1, 3)], 1)
     assert torch.allclose(lex.selector(x), lex.selector(wider)[:, : x.shape[1]])
     assert torch.allclose(lex.predictors[0](x), lex.predictors[0](wider))

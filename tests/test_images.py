@@ -458,3 +458,15 @@ def test_the_suite_measures_a_cell_and_writes_its_page(tmp_path, monkeypatch):
     assert page.read_text().count("digits") >= 2
     again, _ = image_suite.finish(tmp_path, models=models)
     assert again.equals(frame)
+
+
+def test_the_gallery_shows_pictures_and_texts(tmp_path):
+    import importlib.util
+
+    path = Path(__file__).resolve().parent.parent / "examples" / "gallery.py"
+    spec = importlib.util.spec_from_file_location("example_gallery", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    page = example.main([], tmp_path, epochs=1).read_text()
+    assert page.count("<img") == 6
+    assert page.count('class="heatmap"') == 2

@@ -4,10 +4,8 @@ net = HarsanyiForTextClassification.from_texts(texts, labels)
 net.explain(["not a good film"]).plot.text(0)
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +19,12 @@ from transformers import (
 )
 
 from baselines.explanation import Explanation
+from harsanyi.player_finders import find_players, id_of, read_tokenizer
 from harsanyi.pretrained import HarsanyiConfig, HarsanyiOutput, HarsanyiPreTrainedModel
 from harsanyi.sentence_encoders import Encoder, encode_sentences, named_encoder
+from harsanyi.text_designs import DESIGNS, specs_of
 from harsanyi.text_fitting import Bundle, TextLoss, bundles, train_text_net
+from harsanyi.text_labels import check_labels, classes_of, is_regression, label_names, plain_labels
 from harsanyi.text_net import TextNet
 from harsanyi.vocabulary import (
     UNITS,
@@ -31,25 +32,13 @@ from harsanyi.vocabulary import (
     Unit,
     check_texts,
     encode,
-    piece_tokenizer,
-    word_tokenizer,
-    word_tokenizer_of,
 )
+
+__all__ = ["DESIGNS", "HarsanyiForTextClassification", "HarsanyiTextConfig", "specs_of"]
 
 if TYPE_CHECKING:
     from baselines.interactions import Interactions
     from harsanyi.dividends import Dividends
-
-DESIGNS: dict[str, list[dict[str, Any]]] = {
-    "bag": [{"kind": "bag"}],
-    "ngrams": [{"kind": "bag"}, {"kind": "ngrams"}],
-    "convolution": [{"kind": "bag"}, {"kind": "convolution"}],
-    "matrices": [{"kind": "matrices"}],
-    "attention": [{"kind": "attention"}],
-    "maximum": [{"kind": "maximum"}],
-    "sum": [{"kind": "bag"}, {"kind": "ngrams"}, {"kind": "matrices"}],
-}
-"""Sums of exact parts by name; any other list of specs will do as well."""
 
 
 class HarsanyiTextConfig(HarsanyiConfig):
@@ -187,15 +176,17 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
                 option is unknown.
         """
         listed = check_texts(texts)
-        regression = _is_regression(problem_type)
-        _check_labels(listed, labels)
+        regression = is_regression(problem_type)
+        check_labels(listed, labels)
         if players not in UNITS:
             raise ValueError(f"players={players!r}; choose one of {UNITS}.")
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype={dtype!r}; choose 'float32' or 'float64'.")
-        classes = None if regression else _classes(labels)
+        classes = None if regression else classes_of(labels)
         seed = int(torch.seed() % 2**31) if random_state is None else int(random_state)
-        finder = _finder(players, listed, tokenizer, embeddings, encoder, min_count, max_words)
+        finder = find_players(
+            players, listed, tokenizer, embeddings, encoder, min_count, max_words
+        )
         given, matrix = finder.width, finder.matrix
         config = HarsanyiTextConfig(
             architectures=[cls.__name__],
@@ -212,10 +203,10 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
             dropout=dropout,
             classes=classes,
             encoder=finder.name,
-            padding=_id_of(finder.tokenizer, "pad_token_id", 0),
-            unknown=_id_of(finder.tokenizer, "unk_token_id", 1),
+            padding=id_of(finder.tokenizer, "pad_token_id", 0),
+            unknown=id_of(finder.tokenizer, "unk_token_id", 1),
             coalition_weight=coalition_weight,
-            **_label_names(classes),
+            **label_names(classes),
         )
         net = TextNet(config)
         net.reset_parameters(torch.Generator().manual_seed(seed))
@@ -411,7 +402,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
     def score(self, texts: Sequence[Text], labels: Sequence[Any]) -> float:
         """Share of texts whose label is predicted."""
         found = self.predict(texts)
-        return sum(a == b for a, b in zip(found, _plain(labels), strict=True)) / len(found)
+        return sum(a == b for a, b in zip(found, plain_labels(labels), strict=True)) / len(found)
 
     @property
     def description(self) -> str:
@@ -571,16 +562,16 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
 
     def _targets(self, labels: Sequence[Any]) -> Tensor:
         if not self.classes_:
-            return torch.tensor([float(y) for y in _plain(labels)])[:, None]
+            return torch.tensor([float(y) for y in plain_labels(labels)])[:, None]
         place = {label: i for i, label in enumerate(self.classes_)}
-        unknown = sorted({str(y) for y in _plain(labels) if y not in place})
+        unknown = sorted({str(y) for y in plain_labels(labels) if y not in place})
         if unknown:
             raise ValueError(f"labels has {unknown[:5]}; this model knows {self.classes_}.")
-        return torch.tensor([place[y] for y in _plain(labels)])
+        return torch.tensor([place[y] for y in plain_labels(labels)])
 
     def _validator(self, texts: Sequence[Text], labels: Sequence[Any]) -> Callable[[Any], float]:
         listed = self._check_pairs(texts)
-        _check_labels(listed, labels)
+        check_labels(listed, labels)
         targets = self._targets(labels)
         x, types, real, _ = self._data(listed)
         parts = bundles(x, types, real, 256)
@@ -623,110 +614,10 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if model.config.vocab_size:
-            model.tokenizer = _read_tokenizer(
+            model.tokenizer = read_tokenizer(
                 pretrained_model_name_or_path, model.config.vocab_size
             )
         return loaded
-
-
-def specs_of(design: str | Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Specs of the parts that a design names.
-
-    Args:
-        design: A name of `DESIGNS`, several joined by "+", or a list of names and specs.
-
-    Raises:
-        ValueError: If a name is unknown or nothing is named.
-    """
-    listed = design.split("+") if isinstance(design, str) else list(design)
-    found: list[dict[str, Any]] = []
-    for one in listed:
-        if isinstance(one, str):
-            if one.strip() not in DESIGNS:
-                raise ValueError(f"design {one!r} is unknown; choose among {', '.join(DESIGNS)}.")
-            found += [spec for spec in DESIGNS[one.strip()] if spec not in found]
-        else:
-            found.append(dict(one))
-    if not found:
-        raise ValueError("design names no part; pass at least one.")
-    return found
-
-
-def _id_of(tokenizer: PreTrainedTokenizerFast | None, name: str, default: int) -> int:
-    found = default if tokenizer is None else getattr(tokenizer, name)
-    if found is None and name == "pad_token_id":
-        raise ValueError(
-            "tokenizer has no padding token; set tokenizer.pad_token to one of its own."
-        )
-    return -1 if found is None else int(found)
-
-
-class _Finder:
-    """How players are found, and what is known of their vectors."""
-
-    tokenizer: PreTrainedTokenizerFast | None = None
-    encoder: Encoder | None = None
-    name: str | None = None
-    width: int = 0
-    matrix: Tensor | None = None
-
-
-def _finder(
-    players: str,
-    texts: list[Text],
-    tokenizer: PreTrainedTokenizerFast | None,
-    embeddings: Any,  # noqa: ANN401
-    encoder: Encoder | str | None,
-    min_count: int,
-    max_words: int,
-) -> _Finder:
-    finder = _Finder()
-    if players == "sentences":
-        if encoder is None:
-            raise ValueError(
-                'players="sentences" needs encoder=: a function from sentences to vectors, or the '
-                "name or folder of a transformers encoder."
-            )
-        finder.name = encoder if isinstance(encoder, str) else None
-        finder.encoder = named_encoder(encoder) if isinstance(encoder, str) else encoder
-        first = texts[0] if isinstance(texts[0], str) else texts[0][0]
-        finder.width = int(np.asarray(finder.encoder([first or "."])).shape[-1])
-        return finder
-    if encoder is not None:
-        raise ValueError(f'encoder= is for players="sentences"; players is {players!r}.')
-    sides = [side for text in texts for side in ((text,) if isinstance(text, str) else text)]
-    if embeddings is not None:
-        if tokenizer is not None or players != "words":
-            raise ValueError(
-                'embeddings= name words: leave tokenizer out and take players="words".'
-            )
-        words, matrix = _given_vectors(embeddings)
-        finder.tokenizer = word_tokenizer_of(words)
-        finder.width = matrix.shape[1]
-        finder.matrix = torch.cat([torch.zeros(2, matrix.shape[1]), matrix])
-    elif tokenizer is not None:
-        finder.tokenizer = tokenizer
-    elif players == "tokens":
-        finder.tokenizer = piece_tokenizer(sides, max_words=min(max_words, 8000))
-    else:
-        finder.tokenizer = word_tokenizer(sides, min_count=min_count, max_words=max_words)
-    return finder
-
-
-def _given_vectors(embeddings: Any) -> tuple[list[str], Tensor]:  # noqa: ANN401
-    if isinstance(embeddings, Mapping):
-        words, rows = list(embeddings), list(embeddings.values())
-    else:
-        words, rows = list(embeddings[0]), embeddings[1]
-    matrix = torch.as_tensor(np.asarray(rows), dtype=torch.float32)
-    if matrix.ndim != 2 or len(matrix) != len(words) or len(set(words)) != len(words):
-        raise ValueError(
-            f"embeddings has {len(words)} words ({len(set(words))} distinct) and a matrix "
-            f"{tuple(matrix.shape)}; one row per distinct word is needed."
-        )
-    if not matrix.isfinite().all():
-        raise ValueError("embeddings holds NaN or infinity.")
-    return words, matrix
 
 
 @torch.no_grad()
@@ -766,61 +657,6 @@ def _presence(present: Any, real: Tensor) -> Tensor:  # noqa: ANN401
             f"present has shape {tuple(present.shape)}; the texts need {tuple(real.shape)}."
         )
     return present.to(real.device) & real
-
-
-def _is_regression(problem_type: str | None) -> bool:
-    if problem_type not in (None, "regression", "single_label_classification"):
-        raise ValueError(f"problem_type={problem_type!r}; pass 'regression' or None.")
-    return problem_type == "regression"
-
-
-def _plain(labels: Sequence[Any]) -> list[Any]:
-    return [y.item() if isinstance(y, np.generic | Tensor) else y for y in labels]
-
-
-def _check_labels(texts: Sequence[Text], labels: Sequence[Any]) -> None:
-    if not texts:
-        raise ValueError("texts is empty; training and scoring need at least one.")
-    if len(texts) != len(labels):
-        raise ValueError(f"there are {len(texts)} texts and {len(labels)} labels; pass one each.")
-    if any(y is None or (isinstance(y, float) and math.isnan(y)) for y in labels):
-        raise ValueError("labels holds missing values (None or NaN); drop these rows.")
-
-
-def _classes(labels: Sequence[Any]) -> list[Any]:
-    found = set(_plain(labels))
-    if not all(isinstance(y, str | int | bool | float) for y in found):
-        raise TypeError("labels must be strings or numbers.")
-    if len(found) < 2:
-        raise ValueError(f"labels has one class only ({found}); a classifier needs at least 2.")
-    return sorted(found, key=lambda y: (isinstance(y, str), y))
-
-
-def _label_names(classes: list[Any] | None) -> dict[str, Any]:
-    names = ["output"] if classes is None else [str(label) for label in classes]
-    return {
-        "outputs": names,
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: i for i, name in enumerate(names)},
-    }
-
-
-def _read_tokenizer(folder: str | PathLike[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    place = Path(folder)
-    if place.is_dir() and not (place / "tokenizer.json").is_file():
-        raise FileNotFoundError(f"{place} has no tokenizer.json; save_pretrained writes it.")
-    try:
-        found = PreTrainedTokenizerFast.from_pretrained(folder)
-    except Exception as error:  # the tokenizers library raises plain Exception on damaged files
-        raise ValueError(
-            f"the tokenizer in {folder} is truncated or damaged ({error})."
-        ) from error
-    if len(found) != vocab_size:
-        raise ValueError(
-            f"the tokenizer in {folder} knows {len(found)} players and the weights {vocab_size}; "
-            "they are of different models."
-        )
-    return found
 
 
 AutoConfig.register(HarsanyiTextConfig.model_type, HarsanyiTextConfig)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from amortized.examples import Examples, as_examples
+from baselines.text_encoders import embedding_of, encoder_layers
+from baselines.text_networks import blocks
 from baselines.text_players import EncodedText, encode_texts
 
 Inputs = dict[str, Tensor]
@@ -66,6 +68,7 @@ class TextEncoder(nn.Module):
         self.padded = padded
         self.tokenizer: Any = None
         self.width = int(self.network.config.hidden_size)
+        self._tight: Any = None  # how it reads without padding, once that was looked up
 
     @property
     def n_players(self) -> int | None:
@@ -144,7 +147,7 @@ class TextEncoder(nn.Module):
         """States of a batch from `collate`."""
         owners, counts = inputs["owners"], inputs["counts"]
         given = {k: v for k, v in inputs.items() if k not in ("owners", "counts")}
-        hidden = self.network(**given).last_hidden_state  # (b, length, d)
+        hidden = self.hidden(given)  # (b, length, d)
         n = int(counts.max())
         belongs = (
             owners[:, None] == torch.arange(n, device=owners.device)[:, None]
@@ -155,6 +158,37 @@ class TextEncoder(nn.Module):
         whole = (hidden * real).sum(1) / real.sum(1)
         mask = torch.arange(n, device=counts.device) < counts[:, None]
         return States(players, whole + hidden[:, 0], mask)
+
+    def hidden(self, given: Inputs) -> Tensor:
+        """Hidden states `(b, length, d)`; without gradients real tokens only, lying side by side."""
+        if torch.is_grad_enabled() or self.padded:
+            return self.network(**given).last_hidden_state
+        if self._tight is None:
+            layers = encoder_layers(self.network)
+            found = () if layers is None else (embedding_of(self.network), layers)
+            self._tight = found
+        if not self._tight:
+            return self.network(**given).last_hidden_state
+        embed, layers = self._tight
+        lengths = given["attention_mask"].sum(1)
+        size = given["attention_mask"].shape
+        if size[0] == 1 or bool((lengths == size[1]).all()):  # no padding: nothing to pick out
+            inputs = {name: part for name, part in given.items() if name != "attention_mask"}
+            tokens = embed(inputs).flatten(0, 1)
+            for layer in layers:
+                mixed = layer.mix(layer.project(tokens), [(0, size[0], size[1])])
+                tokens = layer.finish(tokens, mixed)
+            return tokens.unflatten(0, size)
+        lengths, order = lengths.sort(stable=True)
+        inputs = {name: part[order] for name, part in given.items() if name != "attention_mask"}
+        real = torch.arange(inputs["input_ids"].shape[1], device=lengths.device) < lengths[:, None]
+        padded = embed(inputs)
+        tokens, ranges = padded[real], blocks(lengths)
+        for layer in layers:
+            tokens = layer.finish(tokens, layer.mix(layer.project(tokens), ranges))
+        padded = padded.clone()
+        padded[real] = tokens
+        return padded[order.argsort()]
 
     def positions(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Hidden states `(b, length, d)` and each token's player `(b, length)`, for a flat head."""

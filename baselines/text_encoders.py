@@ -167,19 +167,44 @@ def first_token_encoder(network: nn.Module) -> FirstTokenEncoder | None:
         network: A transformers model for sequence classification: BERT, RoBERTa, XLM-RoBERTa,
             CamemBERT, ELECTRA or DistilBERT as they come.
     """
-    kind = getattr(getattr(network, "config", None), "model_type", "")
+    layers = encoder_layers(network)
+    if layers is None:
+        return None
+    try:
+        classify = _CLASSIFY[network.config.model_type](network)  # pyright: ignore[reportAttributeAccessIssue]
+    except AttributeError:
+        return None  # a variant with other parts: it is read in the plain way
+    return FirstTokenEncoder(embedding_of(network), layers, classify)
+
+
+def encoder_layers(network: nn.Module) -> list[Layer] | None:
+    """The layers of an encoder of the BERT family, or None where its parts are not those.
+
+    Args:
+        network: A transformers model, with or without a head.
+    """
+    config: Any = getattr(network, "config", None)
+    kind = getattr(config, "model_type", "")
     if kind not in _CLASSIFY:
         return None
     body: Any = network.base_model  # pyright: ignore[reportAttributeAccessIssue]
-    config: Any = network.config
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
         return None
     try:
         found = body.transformer.layer if kind == "distilbert" else body.encoder.layer
-        layers = [_LAYER[kind == "distilbert"](part) for part in found]
-        classify = _CLASSIFY[kind](network)
+        return [_LAYER[kind == "distilbert"](part) for part in found]
     except AttributeError:
-        return None  # a variant with other parts: it is read in the plain way
+        return None
+
+
+def embedding_of(network: nn.Module) -> Callable[[dict[str, Tensor]], Tensor]:
+    """Inputs `(b, length)` by name -> embeddings `(b, length, d)`, positions counted from the left.
+
+    Args:
+        network: A transformers model of the BERT family.
+    """
+    body: Any = network.base_model  # pyright: ignore[reportAttributeAccessIssue]
+    kind = body.config.model_type
     offset = position_offset(network)
     project = getattr(body, "embeddings_project", None)
 
@@ -194,7 +219,7 @@ def first_token_encoder(network: nn.Module) -> FirstTokenEncoder | None:
         )
         return hidden if project is None else project(hidden)
 
-    return FirstTokenEncoder(embed, layers, classify)
+    return embed
 
 
 def _bert_layer(layer: Any) -> Layer:  # noqa: ANN401 - transformers' own classes

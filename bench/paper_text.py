@@ -166,19 +166,21 @@ def intervals(explainer: AmortizedExplainer, bench: Bench, truth: Explanation) -
     return {"coverage_90": float(inside[real].float().mean()), "error_over_told": float(ratio)}
 
 
-def split(bench: Bench, budget: int = 2000, seeds: int = 3) -> dict[str, Any]:
-    """The same number of pairs on many texts or few: squared error by pairs per text."""
+def split(bench: Bench, budget: int = 1600, seeds: int = 3, steps: int = 600) -> dict[str, Any]:
+    """The same pairs and steps, spent on many texts or on few: squared error by pairs per text."""
     truth, found = bench.truth(), {}
-    for pairs in (1, 4, 16, 64):
+    for pairs in (1, 4, 16):
         runs = []
         for seed in range(seeds):
             texts = budget // pairs
             start = seed * texts % max(1, len(bench.train) - texts + 1)
             part = dataclasses.replace(bench, train=bench.train[start : start + texts])
             store = LabelStore(bench.folder / f"split-{pairs}-{seed}")
-            words: dict[str, Any] = {"probe": False, "seed": seed, "progress": False}
-            labels = store.generate(part.model, part.train, pairs, **words).labels()
-            explainer = part.explainer(labels, key=seed, epochs=max(4, 40_000 // budget))
+            how: dict[str, Any] = {"probe": False, "seed": seed, "progress": False}
+            labels = store.generate(part.model, part.train, pairs, **how).labels()
+            passes = -(-steps * 32 // len(labels))
+            words = {"epochs": passes, "patience": passes, "validation": 0.2}
+            explainer = part.explainer(labels, key=seed, **words)
             runs.append(judged(explainer.explain(bench.test), truth))
         found[pairs] = {"texts": budget // pairs, "runs": runs}
     return found

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harsanyi.columns import Unknown, check_reach, encode_frame, learn_columns
 from harsanyi.fitting import Schedule
+from harsanyi.losses import COALITION_WEIGHT
 from harsanyi.measures import measure, out_of_bag
 from harsanyi.net import HarsanyiNet
 from harsanyi.rows import (
@@ -54,7 +55,7 @@ class _HarsanyiEstimator(BaseEstimator):
         absence: Absence = "mask",
         baseline: Literal["mean", "learned"] | Sequence[Any] | Mapping[str, Any] = "mean",
         unknown: Unknown = "error",
-        coalition_weight: float = 0.15,
+        coalition_weight: float = COALITION_WEIGHT,
         epochs: int | None = None,
         batch_size: int = 256,
         learning_rate: float = 0.01,
@@ -151,7 +152,11 @@ class _HarsanyiEstimator(BaseEstimator):
         Returns:
             Values `(b, n, k)` in units of the outputs (logits for a classifier) and base values;
             diagnostics hold the additivity gap `(b, k)` and the order spectrum `(rows, n, k)` of up
-            to 16 rows, the share of each order in the absolute dividends of the parts.
+            to 16 rows, evenly spaced, the share of each order in the absolute dividends of the
+            parts (`net_.order_spectrum(encode(X))` has it of all rows). A wave has dividends of
+            every order, its mass at order s the elementary symmetric polynomial of degree s of
+            |e^(ia) - 1| over its angles a: dividends of opposite signs are not netted, so the tail
+            of high orders is an upper bound on what a sum over waves leaves there.
         """
         x, mask = self._rows(X, present)
         explanation = self.net_.explain(x, mask)
@@ -360,7 +365,7 @@ class HarsanyiClassifier(ClassifierMixin, _HarsanyiEstimator):
         absence: Absence = "mask",
         baseline: Literal["mean", "learned"] | Sequence[Any] | Mapping[str, Any] = "mean",
         unknown: Unknown = "error",
-        coalition_weight: float = 0.15,
+        coalition_weight: float = COALITION_WEIGHT,
         epochs: int | None = None,
         batch_size: int = 256,
         learning_rate: float = 0.01,

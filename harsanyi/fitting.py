@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.fingerprints import content_hash
 from baselines.training import AdamW, History, WarmupCosine, fit
-from harsanyi.losses import CoalitionLoss, prediction_loss, random_coalitions
+from harsanyi.losses import COALITION_WEIGHT, CoalitionLoss, prediction_loss, random_coalitions
 from harsanyi.net import HarsanyiNet, NetConfig
 from harsanyi.parts.gated import GatedPart
 from harsanyi.table import Table
@@ -36,7 +36,7 @@ class Schedule:
     batch_size: int = 256
     learning_rate: float = 0.01
     weight_decay: float = 0.01
-    coalition_weight: float = 0.15
+    coalition_weight: float = COALITION_WEIGHT
     patience: int = 20
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils.generic import ModelOutput
 
 from baselines.explanation import Explanation
-from harsanyi.losses import CoalitionLoss, prediction_loss
+from harsanyi.losses import COALITION_WEIGHT, CoalitionLoss, prediction_loss
 from harsanyi.net import HarsanyiNet
 
 FORMAT = 1
@@ -50,7 +50,7 @@ class HarsanyiConfig(PreTrainedConfig):
     players: list | None = None
     outputs: list | None = None
     categories: list | None = None
-    coalition_weight: float = 0.5
+    coalition_weight: float = COALITION_WEIGHT
     estimator: dict | None = None
     measures: dict | None = None
     format_version: int = FORMAT
@@ -70,7 +70,9 @@ class HarsanyiConfig(PreTrainedConfig):
         self.parts = list(self.parts or [])
 
     @classmethod
-    def image(cls, size: int | Sequence[int] = 32, players: str = "patches", **options: Any) -> Any:  # noqa: ANN401
+    def image(
+        cls, size: int | Sequence[int] = 32, players: str = "patches", **options: Any
+    ) -> Any:  # noqa: ANN401
         """The configuration of a model of images.
 
         Args:

@@ -262,6 +262,17 @@ def test_estimators_pass_the_checks_of_scikit_learn(kind):
     assert {r["check_name"] for r in results if r["status"] == "xfail"} <= set(EXPECTED)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [HarsanyiClassifier, HarsanyiRegressor])
+def test_the_default_recipe_passes_the_checks_of_scikit_learn(kind):
+    expected = {name: EXPECTED[name] for name in list(EXPECTED)[:1]}
+    model = kind(random_state=0, bags=2, epochs=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = check_estimator(model, expected_failed_checks=expected, on_skip=None)
+    assert len(results) > 50
+
+
 def test_unfitted_estimators_say_so():
     for call in ("predict", "predict_proba", "explain", "dividends", "logits", "encode"):
         with pytest.raises(NotFittedError):

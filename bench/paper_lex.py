@@ -38,7 +38,7 @@ DATA = ("syn4", "syn5", "syn6")
 IMPUTERS: dict[str, tuple[Callable[[torch.Tensor], Any], int | None]] = {
     "zero": (lambda X: BaselineImputer(0.0), None),
     "mean": (lambda X: BaselineImputer(X.mean(0)), None),
-    "noise": (lambda X: NoiseImputer.fit(X), 4),
+    "noise": (lambda X: NoiseImputer(X.mean(0), X.std(0)), 4),
     "marginal": (lambda X: MarginalImputer(X[:64]), 4),
     "Gaussian, one draw": (lambda X: GaussianImputer.fit(X), 1),
     "Gaussian": (lambda X: GaussianImputer.fit(X), 4),

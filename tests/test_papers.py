@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import paper_harsanyinet as net
-from bench import papers
+from bench import paper_lex, papers
 from bench.cli import app
 from bench.faults import BAD_INPUT
 
@@ -83,8 +83,6 @@ def test_a_published_figure_that_was_not_read_is_not_available(tmp_path, monkeyp
 
 
 def test_no_published_selection_figure_is_claimed(tmp_path, monkeypatch):
-    from bench import paper_lex
-
     rows = [
         {"data": data, "imputer": imputer, "seed": 0}
         for data in paper_lex.DATA
@@ -135,9 +133,9 @@ def test_every_study_of_the_net_answers_on_few_rows(data_folder):
 
 
 @pytest.mark.slow
-def test_selections_are_measured_for_an_imputer():
-    from bench.paper_lex import Budget, judge_imputer
-
-    found = judge_imputer("syn4", "Gaussian", 0, Budget(300, 100, 2, 2))
+@pytest.mark.parametrize("imputer", paper_lex.IMPUTERS)
+def test_selections_are_measured_for_every_imputer(imputer):
+    found = paper_lex.judge_imputer("syn4", imputer, 0, paper_lex.Budget(200, 50, 1, 1))
+    assert set(found) == set(paper_lex.MEASURES)
     assert 0 <= found["tpr_at_k"] <= 1
     assert found["train_seconds"] > 0

@@ -302,18 +302,25 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
     def explain(
         self,
         images: Any,  # noqa: ANN401 - as `as_images` takes them
-        present: Tensor | None = None,
+        present: Any = None,  # noqa: ANN401 - a tensor or array
+        *,
+        free: Any = None,  # noqa: ANN401 - a tensor or array
     ) -> "Explanation":
         """Exact Shapley values of pictures, all classes at once.
 
         Args:
             images: Files, PIL images, arrays or tensors.
             present: Players of the game, bool `(b, n)` or `(n,)`; the others stay absent.
+            free: Players who may leave, bool `(b, n)` or `(n,)`; the others stay present.
 
         Returns:
             Values `(b, n, k)`, players by rows of the grid; `.plot.image()` draws them.
         """
-        return self.net.explain(self._pixels(images), present)
+        x = self._pixels(images)
+        masks = [
+            None if m is None else torch.as_tensor(m, device=x.device) for m in (present, free)
+        ]
+        return self.net.explain(x, masks[0], free=masks[1])
 
     def dividends(self, images: Any) -> "Dividends":  # noqa: ANN401 - as `as_images` takes them
         """Dividends of the game of pictures."""

@@ -80,6 +80,16 @@ def test_the_fitted_model_explains_pictures_exactly(fitted, digits):
     assert (found.values[:, :10] - truth.values).abs().max() <= 1e-10
 
 
+def test_players_may_be_held_absent_or_present(fitted, digits):
+    image, some = digits[1][0][:1], np.arange(16) < 6
+    absent, present = fitted.explain(image, some), fitted.explain(image, free=some)
+    assert (absent.values[:, 6:] == 0).all()
+    assert (present.values[:, 6:] == 0).all()
+    assert (absent.base_values - present.base_values).abs().max() > 1e-3
+    whole = fitted.net(fitted._pixels(image)).detach()
+    assert (present.values.sum(1) + present.base_values - whole).abs().max() <= 1e-4
+
+
 def test_a_picture_is_drawn_with_its_overlay(fitted, digits):
     e = fitted.explain(digits[1][0][0])
     assert e.shape == (1, 16, 10)

@@ -205,6 +205,8 @@ class MaskedGame:
         self.imputer = imputer
         self.max_rows = max_rows or max(1, min(65_536, ROW_BUDGET // n_features))
         self.membership, names = group_players(groups, tuple(x.shape[1:]))
+        alone = self.membership is None
+        self._n_players = n_features if alone else int(self.membership.max()) + 1
         self.players = players if players is not None else names
         if self.players is not None and len(self.players) != self.n_players:
             raise ValueError(f"players names {len(self.players)}; the game has {self.n_players}.")
@@ -221,9 +223,7 @@ class MaskedGame:
     @property
     def n_players(self) -> int:
         """Number of players `n`: groups, or single features."""
-        if self.membership is None:
-            return self.x[0].numel()
-        return int(self.membership.max()) + 1
+        return self._n_players
 
     @property
     def n_outputs(self) -> int:
@@ -260,10 +260,13 @@ class MaskedGame:
         imputed = self.imputer(x, features)  # (b, m, r, *features)
         r = imputed.shape[2]
         rows = imputed.reshape(b * m * r, *x.shape[1:])
-        values = torch.cat([self._run(chunk) for chunk in rows.split(self.max_rows)])
+        if len(rows) <= self.max_rows:
+            values = self._run(rows)
+        else:
+            values = torch.cat([self._run(chunk) for chunk in rows.split(self.max_rows)])
         self.n_evals += b * m * r
         self._n_outputs = values.shape[-1]
-        values = rearrange(values, "(b m r) k -> b m r k", b=b, m=m)
+        values = values.reshape(b, m, r, -1)
         weights = getattr(self.imputer, "weights", None)
         if weights is None:
             return values[:, :, 0] if r == 1 else values.mean(2)

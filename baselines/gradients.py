@@ -7,12 +7,11 @@ attributions add up, what it misses is reported as `additivity_gap`.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from einops import rearrange, reduce, repeat
+from einops import rearrange
 from torch import Tensor
 
-from baselines.attribution import Inputs, Target, as_tuple, flatten, target_index
+from baselines.attribution import Inputs, Target, as_tuple, target_index
 from baselines.coalitions import key_from, stream
 from baselines.explanation import Explanation
 from baselines.game import ROW_BUDGET, Groups, group_players
@@ -341,264 +340,16 @@ class SmoothGrad(GradientExplainer):
             draws.append(torch.from_numpy(noise).to(part))
             flat = rearrange(part, "b ... -> b (...)")
             ranges.append((flat.amax(-1) - flat.amin(-1)) * self.noise)
-        sums = _zeros_like(inputs, target, self._outputs_of(inputs, extra))
+        sums = zero_scores(inputs, target, self._outputs_of(inputs, extra))
         for owner, node in self._tiles(inputs, self.n_draws):
             rows = tuple(
-                p[owner.to(p.device)] + _beside(w[owner.to(p.device)], p) * d[node.to(p.device)]
+                p[owner.to(p.device)] + beside(w[owner.to(p.device)], p) * d[node.to(p.device)]
                 for p, w, d in zip(inputs, ranges, draws, strict=True)
             )
             _, slopes = self._slopes(rows, owner, target, extra, len(inputs[0]))
             for total, slope in zip(sums, slopes, strict=True):
                 total.index_add_(0, owner.to(total.device), slope)
         return Scores(tuple(total / self.n_draws for total in sums), self.n_draws)
-
-
-class IntegratedGradients(GradientExplainer):
-    """Gradients averaged along the straight line from a baseline, times the way.
-
-    Args:
-        model: Differentiable model of rows.
-        baseline: Where the line starts: a number, `(*features)`, or `(b, *features)`; a tuple of
-            these for a model of several inputs.
-        n_steps: Gauss-Legendre nodes on the line.
-        tolerance: None takes `n_steps` nodes. Else the nodes are doubled, up to 16 times as many,
-            until no additivity gap exceeds `tolerance * max(1, |f(x) - f(baseline)|)`.
-        options: Keyword arguments of `GradientExplainer`.
-
-    Raises:
-        ValueError: If `n_steps` is not positive.
-
-    Source: Sundararajan, Taly and Yan (2017), eq. 1.
-
-    Example:
-        >>> import torch
-        >>> from baselines import IntegratedGradients
-        >>> model = torch.nn.Linear(3, 2)
-        >>> x = torch.ones(4, 3)
-        >>> IntegratedGradients(model).explain(x).values.shape
-        torch.Size([4, 3, 2])
-    """
-
-    method = "integrated gradients"
-
-    def __init__(
-        self,
-        model: Callable[..., Any],
-        baseline: Any = 0.0,  # noqa: ANN401 - a number, a tensor or a tuple of them
-        *,
-        n_steps: int = 50,
-        tolerance: float | None = None,
-        **options: Any,  # noqa: ANN401
-    ) -> None:
-        super().__init__(model, **options)
-        if n_steps < 1:
-            raise ValueError(f"n_steps={n_steps}; at least one node is needed.")
-        self.baseline = baseline
-        self.n_steps = n_steps
-        self.tolerance = tolerance
-
-    @torch.inference_mode(False)
-    def attribute(  # pyright: ignore[reportIncompatibleMethodOverride] - captum's own order
-        self,
-        inputs: Inputs,
-        baselines: Any = None,  # noqa: ANN401
-        target: Target = None,
-        additional_forward_args: Any = None,  # noqa: ANN401
-        n_steps: int | None = None,
-        return_convergence_delta: bool = False,
-    ) -> Any:  # noqa: ANN401 - a tensor for a tensor, a tuple for a tuple
-        """Scores of one output, in captum's form.
-
-        Args:
-            inputs: Explicands `(b, *features)`, or a tuple of them.
-            baselines: Where the line starts; None takes the explainer's own baseline.
-            target: Explained output, one for all explicands or one each; None for one output.
-            additional_forward_args: What the model is called with after the inputs; tensors with
-                `b` rows follow their explicand.
-            n_steps: Nodes on the line; None takes the explainer's own number.
-            return_convergence_delta: Also return what the scores exceed their due by, `(b,)`.
-
-        Returns:
-            A tensor like `inputs`, or a tuple of them; with `return_convergence_delta` a pair.
-
-        Raises:
-            TypeError: If inputs are not floating point.
-            ValueError: If inputs are empty or not finite, a baseline does not fit, or the target
-                does not exist.
-        """
-        own = IntegratedGradients(
-            self.model,
-            self.baseline if baselines is None else baselines,
-            n_steps=self.n_steps if n_steps is None else n_steps,
-            tolerance=self.tolerance,
-            max_rows=self.max_rows,
-        )
-        parts = as_tuple(inputs)
-        extra = additional_forward_args
-        extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
-        index = target_index(target, len(parts[0]), self._outputs_of(parts, extra))
-        answer = own._scores(parts, index.to(parts[0].device), extra)
-        scores = tuple(s[..., 0] for s in answer.scores)
-        given = scores if isinstance(inputs, tuple) else scores[0]
-        if not return_convergence_delta:
-            return given
-        assert answer.total is not None
-        return given, (flatten(scores).sum(-1) - answer.total[:, 0])
-
-    def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
-        b = len(inputs[0])
-        starts = baselines_like(self.baseline, inputs)
-        owner = torch.arange(b)
-        ends = []
-        with torch.no_grad():
-            for rows in (starts, inputs):
-                values = self._run(rows, owner, extra, b)
-                ends.append(values if target is None else values.gather(1, target[:, None]))
-        total = ends[1] - ends[0]
-        steps, spent = self.n_steps, 2
-        while True:
-            scores = self._integral(inputs, starts, steps, target, extra)
-            spent += steps
-            missed = total - sum(
-                (reduce(s, "b ... k -> b k", "sum") for s in scores), torch.zeros_like(total)
-            )
-            if self.tolerance is None or steps >= 16 * self.n_steps:
-                break
-            if bool((missed.abs() <= self.tolerance * total.abs().clamp(min=1)).all()):
-                break
-            steps *= 2
-        return Scores(scores, spent, ends[0], total)
-
-    def _integral(
-        self, inputs: Parts, starts: Parts, steps: int, target: Tensor | None, extra: Extra
-    ) -> Parts:
-        nodes, weights = np.polynomial.legendre.leggauss(steps)
-        places, shares = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
-        n_outputs = self._outputs_of(inputs, extra)
-        sums = _zeros_like(inputs, target, n_outputs)
-        for owner, node in self._tiles(inputs, steps):
-            rows = tuple(
-                torch.lerp(
-                    s[owner.to(p.device)],
-                    p[owner.to(p.device)],
-                    _beside(places[node].to(p), p),
-                )
-                for p, s in zip(inputs, starts, strict=True)
-            )
-            _, slopes = self._slopes(rows, owner, target, extra, len(inputs[0]))
-            for total, slope in zip(sums, slopes, strict=True):
-                share = _beside(shares[node].to(slope), slope)
-                total.index_add_(0, owner.to(total.device), slope * share)
-        return tuple(
-            total * (p - s)[..., None] for total, p, s in zip(sums, inputs, starts, strict=True)
-        )
-
-
-class ExpectedGradients(GradientExplainer):
-    """Integrated gradients averaged over the rows of a background as baselines.
-
-    The lines are visited at stratified places: every row visits each of `n_steps` equal pieces of
-    its line once, and within a piece the rows take different, evenly spread places.
-
-    Args:
-        model: Differentiable model of rows.
-        background: Baselines `(r, *features)`, such as `X[compress(X, 64)]`; a tuple of them for
-            a model of several inputs.
-        weights: `(r,)` of the rows, scaled here to sum to 1; None weighs them alike.
-        n_steps: Places on each line.
-        generator: Source of the places; None always takes the same.
-        options: Keyword arguments of `GradientExplainer`.
-
-    Raises:
-        ValueError: If the background is empty, weights do not fit it, or `n_steps` is not
-            positive.
-
-    Source: Erion et al. (2021), eq. 4.
-
-    Example:
-        >>> import torch
-        >>> from baselines import ExpectedGradients
-        >>> model = torch.nn.Linear(3, 2)
-        >>> x = torch.ones(4, 3)
-        >>> ExpectedGradients(model, torch.zeros(5, 3)).explain(x).values.shape
-        torch.Size([4, 3, 2])
-    """
-
-    method = "expected gradients"
-
-    def __init__(
-        self,
-        model: Callable[..., Any],
-        background: Inputs,
-        weights: Tensor | None = None,
-        *,
-        n_steps: int = 8,
-        generator: torch.Generator | None = None,
-        **options: Any,  # noqa: ANN401
-    ) -> None:
-        from baselines.imputers import scaled
-
-        super().__init__(model, **options)
-        if n_steps < 1:
-            raise ValueError(f"n_steps={n_steps}; at least one place is needed.")
-        self.background = as_tuple(background, "background")
-        r = len(self.background[0])
-        self.weights = scaled(torch.ones(r) if weights is None else weights, r)
-        self.n_steps = n_steps
-        self.generator = generator
-
-    def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
-        b, r = len(inputs[0]), len(self.background[0])
-        for part, rows in zip(inputs, self.background, strict=True):
-            if part.shape[1:] != rows.shape[1:]:
-                raise ValueError(
-                    f"x has features {tuple(part.shape[1:])}; the background has "
-                    f"{tuple(rows.shape[1:])}."
-                )
-        background = tuple(
-            rows.to(part) for rows, part in zip(self.background, inputs, strict=True)
-        )
-        draw = stream(key_from(self.generator), 0)
-        orders = np.stack([draw.permutation(r) for _ in range(self.n_steps)])  # (s, r)
-        pieces = np.arange(self.n_steps)[:, None]
-        places = torch.from_numpy((pieces + (orders + draw.random(orders.shape)) / r).ravel())
-        places = places / self.n_steps
-        shares = repeat(self.weights, "r -> (s r)", s=self.n_steps) / self.n_steps
-        n_outputs = self._outputs_of(inputs, extra)
-        sums = _zeros_like(inputs, target, n_outputs)
-        for owner, node in self._tiles(inputs, r * self.n_steps):
-            ends = [p[owner.to(p.device)] for p in inputs]
-            begins = [s[(node % r).to(s.device)] for s in background]
-            rows = tuple(
-                torch.lerp(s, e, _beside(places[node].to(e), e))
-                for s, e in zip(begins, ends, strict=True)
-            )
-            _, slopes = self._slopes(rows, owner, target, extra, b)
-            for total, slope, s, e in zip(sums, slopes, begins, ends, strict=True):
-                share = _beside(shares[node].to(slope), slope)
-                total.index_add_(0, owner.to(total.device), slope * (e - s)[..., None] * share)
-        base, here = self._ends(inputs, background, extra)
-        if target is not None:
-            here = here.gather(1, target[:, None])
-            base = base.gather(1, target[:, None])
-        return Scores(sums, r * self.n_steps + 1, base, here - base)
-
-    def _ends(self, inputs: Parts, background: Parts, extra: Extra) -> tuple[Tensor, Tensor]:
-        """Mean output over the background and output at the explicands, both `(b, k)`."""
-        b = len(inputs[0])
-        with torch.no_grad():
-            here = self._run(inputs, torch.arange(b), extra, b)
-            if not any(isinstance(arg, Tensor) and arg.ndim and len(arg) == b for arg in extra):
-                r = len(background[0])
-                values = self._run(background, torch.zeros(r, dtype=torch.int64), extra, -1)
-                base = repeat(self.weights.to(values) @ values, "k -> b k", b=b)
-                return base, here
-            # arguments that follow their explicand make the mean its own for each of them
-            means = []
-            for i in range(b):
-                owner = torch.full((len(background[0]),), i)
-                means.append(self.weights.to(here) @ self._run(background, owner, extra, b))
-            return torch.stack(means), here
 
 
 def baselines_like(baseline: Any, inputs: Parts) -> Parts:  # noqa: ANN401
@@ -618,11 +369,11 @@ def baselines_like(baseline: Any, inputs: Parts) -> Parts:  # noqa: ANN401
     return tuple(starts)
 
 
-def _zeros_like(inputs: Parts, target: Tensor | None, n_outputs: int) -> Parts:
+def zero_scores(inputs: Parts, target: Tensor | None, n_outputs: int) -> Parts:
     k = n_outputs if target is None else 1
     return tuple(part.new_zeros(*part.shape, k) for part in inputs)
 
 
-def _beside(per_row: Tensor, like: Tensor) -> Tensor:
+def beside(per_row: Tensor, like: Tensor) -> Tensor:
     """One number per row `(rows,)` in a shape that broadcasts over `like` `(rows, ...)`."""
     return per_row.reshape(-1, *(1,) * (like.ndim - 1))

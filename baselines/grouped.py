@@ -12,7 +12,8 @@ from baselines.coalitions import key_from, stream
 from baselines.evaluation import Estimate, active_players, ask, check_budget, explanation_of
 from baselines.explanation import Explanation
 from baselines.game import Game
-from baselines.sampling import BLOCK, sample_orders
+from baselines.orders import BLOCK
+from baselines.sampling import sample_orders
 
 LISTED = 2**20
 """Most coalitions that are listed for an exact answer."""

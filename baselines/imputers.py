@@ -8,6 +8,7 @@ S alone, whatever the order or the chunks of the calls; with one, all draws are 
 import inspect
 import json
 from collections.abc import Callable
+from math import prod
 from os import PathLike
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
@@ -435,7 +436,7 @@ def feature_mask(x: Tensor, coalitions: Tensor) -> Tensor:
     """
     if coalitions.dtype != torch.bool:
         raise TypeError(f"coalitions are {coalitions.dtype}; an imputer needs bool masks.")
-    n_features = x[0].numel() if len(x) else rearrange(x, "b ... -> b (...)").shape[1]
+    n_features = prod(x.shape[1:])
     if (
         coalitions.ndim != 3
         or coalitions.shape[-1] != n_features

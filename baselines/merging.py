@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from baselines.explanation import Explanation
-from baselines.sampling import PairMoments
+from baselines.moments import PairMoments
 
 APART = 1e-5
 """Most that base values of one game may differ, relative to max(1, their size)."""

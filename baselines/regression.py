@@ -16,7 +16,7 @@ from baselines.designs import CACHE, PairSample, first_seen, interleave, sample_
 from baselines.evaluation import Estimate, estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
-from baselines.sampling import PairMoments
+from baselines.moments import PairMoments
 
 
 def kernel_shap(
@@ -182,11 +182,10 @@ class PairOperator:
     def apply(self, halves: Tensor, b: int, *, finite: bool = True) -> Estimate:
         """The same from half differences `(p + 1, b * k)`."""
         found = self.matrix.to(halves.device) @ halves
-        answer = rearrange(found, "n (b k) -> b n k", b=b)
-        if self.errors is None:
-            return Estimate(answer)
-        errors = self.errors(halves, found, finite)
-        return Estimate(answer, rearrange(errors, "n (b k) -> b n k", b=b))
+        parts = [found]
+        if self.errors is not None:
+            parts.append(self.errors(halves, found, finite))
+        return Estimate(*rearrange(parts, "part n (b k) -> part b n k", b=b))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +243,7 @@ def half_differences(values: Tensor) -> Tensor:
     halves = values.new_empty(pairs.shape[1:])
     torch.sub(pairs[0], pairs[1], out=halves).mul_(0.5)
     halves[0].neg_()  # the empty coalition comes before the grand one
-    return rearrange(halves, "p b k -> p (b k)")
+    return halves.flatten(1)
 
 
 def least_squares_design(n_players: int, n_pairs: int, key: int, law: str) -> PairOperator:

@@ -18,13 +18,8 @@ from baselines.exact import MAX_PLAYERS, exact_shapley
 from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.gp import Surrogate
-from baselines.sampling import (
-    GROUP_CELLS,
-    pair_coalitions,
-    pair_contributions,
-    pick_orders,
-    shuffled_orders,
-)
+from baselines.orders import draw_pairs, pair_contributions, shuffled_orders
+from baselines.sampling import GROUP_CELLS
 
 LEVEL = 0.05
 """Chance that any interval of an explicand's output is ever wrong."""
@@ -216,8 +211,9 @@ class _Run:
         joint = self.top is not None and b * k * n * n <= JOINT_CELLS
         while self._count < upto:
             count = min(group, upto - self._count)
-            orders = pick_orders(shuffled_orders, n, self.key, self._count, self._count + count)
-            rows = pair_coalitions(orders)
+            orders, rows = draw_pairs(
+                shuffled_orders, n, self.key, self._count, self._count + count
+            )
             values = ask(self.game, rows, self.chunk_size).double()
             self.asked += len(rows)
             units = pair_contributions(orders, values, self.ends.double())

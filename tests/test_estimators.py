@@ -426,7 +426,8 @@ def test_intervals_cover_at_a_hundred_pairs(name: str):
 
 def sampled_pairs(game, known, pairs, seed):
     """A run over pairs that never turns into enumeration, however small the game."""
-    from baselines.sampling import sample_orders, shuffled_orders
+    from baselines.orders import shuffled_orders
+    from baselines.sampling import sample_orders
 
     n = known.truth.shape[1]
     return sample_orders(

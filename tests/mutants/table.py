@@ -50,8 +50,8 @@ MUTANTS = (
     Mutant(
         bug="present and absent are swapped in the imputer",
         file="baselines/imputers.py",
-        source="return torch.where(present, x[:, None], baseline)[:, :, None]",
-        replacement="return torch.where(present, baseline, x[:, None])[:, :, None]",
+        source="return blend(present, x[:, None], baseline)[:, :, None]",
+        replacement="return blend(~present, x[:, None], baseline)[:, :, None]",
         test="test_game.py::test_the_baseline_game_is_the_model_on_spliced_rows",
     ),
     Mutant(
@@ -85,21 +85,21 @@ MUTANTS = (
     # Sampling
     Mutant(
         bug="a standard error is a standard deviation",
-        file="baselines/sampling.py",
+        file="baselines/moments.py",
         source="errors = spread / self.count**0.5",
         replacement="errors = spread",
         test="test_estimators.py::test_standard_errors_are_the_spread_of_pair_means",
     ),
     Mutant(
         bug="no spread is taken for certainty",
-        file="baselines/sampling.py",
+        file="baselines/moments.py",
         source="return torch.where(still, torch.inf, errors), still",
         replacement="return errors, still",
         test="test_estimators.py::test_a_zero_spread_is_reported_as_unknown",
     ),
     Mutant(
         bug="the reverse order is not the complement",
-        file="baselines/sampling.py",
+        file="baselines/orders.py",
         source="return torch.stack([inner, ~inner], 2)",
         replacement="return torch.stack([inner, ~inner.flip(1)], 2)",
         test="test_estimators.py::test_a_pair_of_orders_is_exact_for_games_of_pairs",
@@ -505,14 +505,14 @@ MUTANTS = (
     ),
     Mutant(
         bug="integrated gradients forget the way",
-        file="baselines/gradients.py",
+        file="baselines/paths.py",
         source="            total * (p - s)[..., None] for",
         replacement="            total * p[..., None] for",
         test="test_gradients.py::test_integrated_gradients_add_up_and_say_what_they_lack",
     ),
     Mutant(
         bug="expected gradients weigh rows alike",
-        file="baselines/gradients.py",
+        file="baselines/paths.py",
         source='shares = repeat(self.weights, "r -> (s r)", s=self.n_steps)',
         replacement='shares = repeat(0 * self.weights + 1 / r, "r -> (s r)", s=self.n_steps)',
         test="test_gradients.py::test_expected_gradients_are_the_weighted_mean_of_integrated_gradients",

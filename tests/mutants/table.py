@@ -251,8 +251,8 @@ MUTANTS = (
     Mutant(
         bug="a player met twice on a path forks twice",
         file="harsanyi/parts/trees.py",
-        source="fork = (x_left ^ b_left) & ~(taken | dropped) & 1",
-        replacement="fork = (x_left ^ b_left) & 1",
+        source="fork = (given ^ base) & ~(taken | dropped) & 1",
+        replacement="fork = (given ^ base) & 1",
         test="test_trees.py::test_two_tests_of_one_player_are_one_condition",
     ),
     Mutant(
@@ -331,9 +331,37 @@ MUTANTS = (
     Mutant(
         bug="the class axis of the values is swapped",
         file="harsanyi/net.py",
-        source="return self._outputs(value), self._outputs(shapley), self._outputs(base)",
-        replacement="return self._outputs(value), self._outputs(shapley).flip(-1), self._outputs(base)",
+        source="sums = (value, shapley, base)",
+        replacement="sums = (value, shapley.flip(-1), base)",
         test="test_harsanyi_net.py::test_net_explains_itself_exactly_before_and_after_training",
+    ),
+    Mutant(
+        bug="parts add up in the dtype of the weights",
+        file="harsanyi/net.py",
+        source="wide = torch.promote_types(dtype, torch.float32)",
+        replacement="wide = dtype",
+        test="test_recipe.py::test_many_parts_in_bfloat16_add_up_in_float32",
+    ),
+    Mutant(
+        bug="the classes of a saved model are not signed",
+        file="harsanyi/net.py",
+        source='("kind", "classes", "classes_dtype")',
+        replacement='("kind", "classes_dtype")',
+        test="test_rough_tables.py::test_a_config_that_does_not_fit_is_refused",
+    ),
+    Mutant(
+        bug="the node enters a wave once where it belongs twice",
+        file="harsanyi/parts/waves.py",
+        source="(sine, imaginary[:, None], value=point**2)",
+        replacement="(sine, imaginary[:, None], value=point)",
+        test="test_recipe.py::test_each_kind_of_part_is_exact_after_training",
+    ),
+    Mutant(
+        bug="the learned baseline is the cell that says most",
+        file="harsanyi/learned_baseline.py",
+        source="cost.argmin(0)",
+        replacement="cost.where(known, -1).argmax(0)",
+        test="test_learned_baseline.py::test_a_learned_baseline_changes_the_outputs_least_of_all_cells",
     ),
     Mutant(
         bug="the two logits of a binary net change places",
@@ -804,5 +832,26 @@ MUTANTS = (
         source="return {name: ratio / machine for name, ratio in ratios.items()}",
         replacement="return dict(ratios)",
         test="test_speed_history.py::test_a_machine_that_is_slower_as_a_whole_shows_no_regression",
+    ),
+    Mutant(
+        bug="fillings and present entries swap bits",
+        file="baselines/blending.py",
+        source="mask = present.to(kind).neg_()",
+        replacement="mask = present.to(kind)",
+        test="test_blending.py::test_present_entries_keep_their_bits",
+    ),
+    Mutant(
+        bug="runs of one stream count twice",
+        file="baselines/merging.py",
+        source="if len(keys.unique()) < len(keys):",
+        replacement="if len(keys.unique()) < 1:",
+        test="test_merging.py::test_a_stream_does_not_count_twice",
+    ),
+    Mutant(
+        bug="the best peer is judged on the games that chose it",
+        file="bench/grid_report.py",
+        source="other.append(rivals[winner][~chosen_on])",
+        replacement="other.append(rivals[winner][chosen_on])",
+        test="test_grid.py::test_the_best_peer_is_not_judged_on_the_games_that_chose_it",
     ),
 )

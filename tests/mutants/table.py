@@ -354,7 +354,7 @@ MUTANTS = (
         file="harsanyi/parts/waves.py",
         source="(sine, imaginary[:, None], value=point**2)",
         replacement="(sine, imaginary[:, None], value=point)",
-        test="test_recipe.py::test_each_kind_of_part_is_exact_after_training",
+        test="test_additive.py::test_shapley_values_equal_enumeration",
     ),
     Mutant(
         bug="the learned baseline is the cell that says most",

@@ -78,7 +78,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from bench.judging import judge_problem
-judge_problem("synthetic/unanimity", Path(sys.argv[1]), rows=3, progress=False)
+judge_problem("synthetic/glove", Path(sys.argv[1]), rows=2, progress=False)
 """
 
 

@@ -22,7 +22,7 @@ FOLDS = 5
 TREES, DEPTH, RATE = 60, 5, 0.2
 """Size and pace of the boosted proxy."""
 
-CANDIDATE_FROM = 50
+CANDIDATE_FROM = 20
 """Coalitions per player from which `shapley` lets trees compete with the odd-GP."""
 
 CANDIDATE_CELLS = 2**18

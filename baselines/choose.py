@@ -31,7 +31,7 @@ def shapley(
 
     With a budget: enumeration where it pays for all coalitions; antithetic permutations below
     2.5 coalitions per player, where regressions are under-determined; else an odd-GP, against
-    which boosted trees compete from 50 coalitions per player on, where the batch is small enough,
+    which boosted trees compete from 20 coalitions per player on, where the batch is small enough,
     by held-out error. With a tolerance or ranks to certify: sampling until they are reached.
 
     Args:

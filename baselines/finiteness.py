@@ -11,4 +11,4 @@ def all_finite(values: Tensor) -> bool:
 
     A finite sum has finite terms; only a sum that overflowed costs the full look.
     """
-    return isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
+    return isfinite(float(values.detach().sum())) or bool(torch.isfinite(values).all())

@@ -205,8 +205,9 @@ class MaskedGame:
         self.imputer = imputer
         self.max_rows = max_rows or max(1, min(65_536, ROW_BUDGET // n_features))
         self.membership, names = group_players(groups, tuple(x.shape[1:]))
-        alone = self.membership is None
-        self._n_players = n_features if alone else int(self.membership.max()) + 1
+        self._n_players = n_features
+        if self.membership is not None:
+            self._n_players = int(self.membership.max()) + 1
         self.players = players if players is not None else names
         if self.players is not None and len(self.players) != self.n_players:
             raise ValueError(f"players names {len(self.players)}; the game has {self.n_players}.")

@@ -123,7 +123,8 @@ def _spectra(sample: PairSample, size: int) -> _Spectra:
     kernels = waves(n, ORDERS)[:, distances(signs, signs)]  # (4, q, q)
     active = [order <= n for order in ORDERS[1:]]
     choices = [row if use else (0.0,) for row, use in zip(LATTICE, active, strict=True)]
-    priors = tuple(Prior(tuple(orders), noise) for *orders, noise in product(*choices, NOISES))
+    grid = product(*choices, NOISES)
+    priors = tuple(Prior((third, fifth, seventh), noise) for third, fifth, seventh, noise in grid)
     default = torch.tensor(Prior().table, dtype=torch.float64)
     basis = torch.linalg.eigh(torch.einsum("d,dpq->pq", default, kernels)).eigenvectors
     diagonal = torch.stack([((kernel @ basis) * basis).sum(0) for kernel in kernels])  # (4, q)

@@ -185,7 +185,8 @@ class PairOperator:
         parts = [found]
         if self.errors is not None:
             parts.append(self.errors(halves, found, finite))
-        return Estimate(*rearrange(parts, "part n (b k) -> part b n k", b=b))
+        answer = rearrange(parts, "part n (b k) -> part b n k", b=b)
+        return Estimate(answer[0], answer[1] if len(parts) > 1 else None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for factor in chosen.factors:
                 path = answer_path(chosen.folder, problem, chosen.instances, factor, name)
                 path.unlink(missing_ok=True)
-    counts = dict.fromkeys(chosen.problems, chosen.instances)
+    counts = {problem: chosen.instances for problem in chosen.problems}
     play_all(chosen.folder, players, counts, chosen.factors)
     stored, played = collect(chosen.folder)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)

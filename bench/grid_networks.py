@@ -97,7 +97,6 @@ def _transformer(ids: list[Tensor], labels: Tensor) -> nn.Module:
         intermediate_size=96,
         max_position_embeddings=32,
         pad_token_id=PAD,
-        num_labels=2,
     )
     rows = nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=PAD)
     with torch.random.fork_rng(devices=[]):

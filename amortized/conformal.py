@@ -31,15 +31,21 @@ def half_widths(
 
     Source: Lei et al. (2018), sec. 2; pooled over groups, Dunn et al. (2023), sec. 3.
     """
-    if said.values.shape != truth.values.shape:
+    n, mask = said.shape[1], said.player_mask
+    known = truth.values
+    if mask is not None and truth.player_mask is not None and known.shape[1] != n:
+        # texts are padded to the longest of their company, which may differ
+        short = not bool(truth.player_mask[:, n:].any())
+        known = torch.nn.functional.pad(known, (0, 0, 0, max(0, n - known.shape[1])))
+        known = known[:, :n] if short else known
+    if said.values.shape != known.shape:
         raise ValueError(
             f"explanations have values {tuple(said.values.shape)}, the truth "
             f"{tuple(truth.values.shape)}; explain the same examples."
         )
-    scores = (said.values.cpu().double() - truth.values.cpu().double()).abs()
+    scores = (said.values.cpu().double() - known.cpu().double()).abs()
     if said.std_errors is not None:
         scores = scores / said.std_errors.cpu().double().clamp(min=1e-12)
-    mask = said.player_mask
     real = torch.ones(said.shape[:2], dtype=torch.bool) if mask is None else mask.cpu()
     weight = real.double() / real.sum(1, keepdim=True).clamp(min=1)
     b = len(said)

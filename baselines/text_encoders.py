@@ -170,8 +170,9 @@ def first_token_encoder(network: nn.Module) -> FirstTokenEncoder | None:
     layers = encoder_layers(network)
     if layers is None:
         return None
+    config: Any = network.config
     try:
-        classify = _CLASSIFY[network.config.model_type](network)  # pyright: ignore[reportAttributeAccessIssue]
+        classify = _CLASSIFY[config.model_type](network)
     except AttributeError:
         return None  # a variant with other parts: it is read in the plain way
     return FirstTokenEncoder(embedding_of(network), layers, classify)

@@ -482,3 +482,15 @@ def test_an_empirical_explainer_imitates_integrated_gradients(tmp_path) -> None:
     said = made.fit(store, progress=False).explain(given[:4])
     assert said.estimand == "gradient"
     assert made.config.measures["mse"][0] < made.config.measures["rms"][0] ** 2 * 1.5
+
+
+def test_calibration_does_not_mind_how_far_texts_are_padded(texts) -> None:
+    model, made, _ = texts
+    given = list(dict.fromkeys(words(40, seed=9)))[:24]
+    made = AmortizedExplainer.from_target(model)
+    longest = [*given, " ".join(WORDS[:12])]
+    truth = Labels.now(model, longest, 4).explanation()
+    made.calibrate(given, truth.select(slice(0, 24)), levels=(0.8,))
+    alone = made.config.conformal["0"]["0.8"]
+    made.calibrate(given, Labels.now(model, given, 4).explanation(), levels=(0.8,))
+    assert made.config.conformal["0"]["0.8"] == pytest.approx(alone)

@@ -197,7 +197,7 @@ def measures_table(board: "pd.DataFrame") -> Table | None:
     Returns:
         A table of one row per contender, or None where nothing was measured.
     """
-    kept = [m for m in MEASURES if m[0] in board and board[m[0]].notna().any()]
+    kept = [m for m in MEASURES if m[0] in board and int(board[m[0]].count())]
     if not kept:
         return None
     columns = [

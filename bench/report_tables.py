@@ -197,7 +197,8 @@ def measures_table(board: "pd.DataFrame") -> Table | None:
     Returns:
         A table of one row per contender, or None where nothing was measured.
     """
-    kept = [m for m in MEASURES if m[0] in board and int(board[m[0]].count())]
+    measured = board.columns[board.notna().any().to_numpy()]
+    kept = [m for m in MEASURES if m[0] in measured]
     if not kept:
         return None
     columns = [

@@ -235,7 +235,8 @@ def sentiment_agreement(
     for row, given in enumerate(sentiments):
         values, felt = _marked(explanation, row, given, output)
         if len(set(felt.tolist())) > 1 and len(set(values.tolist())) > 1:
-            found[row] = spearmanr(values, felt).statistic
+            ranked: Any = spearmanr(values, felt)
+            found[row] = ranked.statistic
     return found
 
 

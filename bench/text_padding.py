@@ -94,7 +94,8 @@ def stability(values: Tensor, evaluations: float = 0.0) -> Stability:
     rows = []
     for one, two in combinations(runs, 2):
         same = set(np.argsort(-one)[:top]) & set(np.argsort(-two)[:top])
-        rows.append((spearmanr(one, two).statistic, ((one - two) ** 2).mean(), len(same)))
+        ranked: Any = spearmanr(one, two)
+        rows.append((ranked.statistic, ((one - two) ** 2).mean(), len(same)))
     spearman, mse, shared = np.nanmean(np.array(rows), axis=0)
     return Stability(float(spearman), float(mse), float(shared), evaluations)
 

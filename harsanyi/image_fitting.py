@@ -88,7 +88,8 @@ class ImageLoss:
         schedule: ImageSchedule,
         problem_type: Literal["classification", "regression"] = "classification",
     ) -> None:
-        self.schedule, self.problem_type = schedule, problem_type
+        self.schedule = schedule
+        self.problem_type: Literal["classification", "regression"] = problem_type
         self.__qualname__ = f"ImageLoss {asdict(schedule)} {problem_type}"
 
     def __call__(self, module: nn.Module, batch: Any, generator: torch.Generator) -> Tensor:  # noqa: ANN401

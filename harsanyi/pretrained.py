@@ -71,7 +71,10 @@ class HarsanyiConfig(PreTrainedConfig):
 
     @classmethod
     def image(
-        cls, size: int | Sequence[int] = 32, players: str = "patches", **options: Any
+        cls,
+        size: int | Sequence[int] = 32,
+        players: str = "patches",
+        **options: Any,  # noqa: ANN401 - the architecture's own
     ) -> Any:  # noqa: ANN401
         """The configuration of a model of images.
 
@@ -251,7 +254,7 @@ def check_labels(config: PreTrainedConfig) -> None:
     outputs, labels = getattr(config, "outputs", None), config.id2label
     if outputs is None or getattr(config, "estimator", None) is None or not labels:
         return
-    if [labels[i] for i in sorted(labels)] != list(outputs):
+    if [name for _, name in sorted(labels.items())] != list(outputs):
         raise ValueError(
             f"config.id2label is {labels}, but the outputs of these weights are {outputs}; one of "
             "the two was changed after saving."

@@ -138,7 +138,7 @@ class TextNet(nn.Module):
         self._check(x)
         if real is None:
             everybody = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-            real = everybody if self.embedding is None else x != self.config.padding
+            real = everybody if self.embedding is None else torch.ne(x, self.config.padding)
         real = real.bool()
         if present is None:
             present = real

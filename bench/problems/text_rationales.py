@@ -52,7 +52,7 @@ def _eraser(part: str) -> Rationales:
     words = dict(zip(docs["docid"], (text.split() for text in docs["text"]), strict=True))
     rows = _frame_lines(f"eraser_movies_{part}.jsonl.gz")
     texts, labels, marks = [], [], []
-    for _, row in rows.iterrows():
+    for row in rows.to_dict("records"):
         tokens = words[row["annotation_id"]]
         mark = np.zeros(len(tokens))
         for evidence in (one for group in row["evidences"] for one in group):

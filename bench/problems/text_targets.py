@@ -179,7 +179,7 @@ def word_pieces(texts: list[Text], size: int, length: int) -> Any:  # noqa: ANN4
         A fast transformers tokenizer in lower case, with BERT's special tokens.
     """
     from tokenizers import BertWordPieceTokenizer
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizerFast  # pyright: ignore[reportAttributeAccessIssue] - lazy
 
     core = BertWordPieceTokenizer(lowercase=True)
     lines = (one for text in texts for one in ((text,) if isinstance(text, str) else text))

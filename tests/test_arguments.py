@@ -33,7 +33,7 @@ def test_a_seed_is_no_generator(name):
         getattr(baselines, name)(GAME, 20, generator=7)
 
 
-@pytest.mark.parametrize("thing", [None, {}, object()], ids=repr)
+@pytest.mark.parametrize("thing", [None, {}, object()], ids=["None", "dict", "object"])
 @pytest.mark.parametrize(
     ("kind", "named"),
     [

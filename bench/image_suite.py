@@ -272,7 +272,7 @@ def trained(
             schedule=ImageSchedule(**recipe.schedule),
             random_state=seed,
             checkpoint_dir=folder / "checkpoints",
-            on_epoch=lambda _: clock.keep(),
+            on_epoch=lambda _: clock.note(),
             progress=progress,
         )
     fitted.save_pretrained(folder / "model")
@@ -290,6 +290,10 @@ class Clock:
         self.path = path
         self.before = json.loads(path.read_text())["cpu_minutes"] if path.is_file() else 0.0
         self.started = time.process_time()
+
+    def note(self) -> None:
+        """Write down the minutes so far."""
+        self.keep()
 
     def keep(self) -> float:
         """Write down and return the minutes so far."""

@@ -385,7 +385,8 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
             backbone = next((getattr(e, "backbone", None) for e in self.net.encoders), None)
             before = self.net.bias
             fresh_net: Any = _built(config, backbone)
-            self.net = fresh_net.to(before.device, before.dtype)
+            fresh_net.to(before.device, before.dtype)
+            self.net = fresh_net  # pyright: ignore[reportIncompatibleVariableOverride]
         names = [str(i) for i in range(outputs)] if classes is None else list(map(str, classes))
         config.classes, config.outputs = classes, names
         config.id2label = dict(enumerate(names))

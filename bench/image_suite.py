@@ -280,7 +280,7 @@ def trained(
 
 
 class Clock:
-    """CPU-minutes of a job over all its starts, those of lost steps included.
+    """CPU-minutes of a job over all its starts, up to the last whole epoch of a killed one.
 
     Args:
         path: File that remembers them.

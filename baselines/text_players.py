@@ -63,7 +63,7 @@ def check_texts(texts: Text | Sequence[Text]) -> list[Text]:
 
     Raises:
         TypeError: If one is neither, or both kinds come together.
-        ValueError: If there is none.
+        ValueError: If there is none, or one holds half a surrogate pair.
     """
     pair = isinstance(texts, tuple) and len(texts) == 2
     listed: list[Any] = [texts] if isinstance(texts, str) else list(texts)
@@ -80,7 +80,27 @@ def check_texts(texts: Text | Sequence[Text]) -> list[Text]:
             raise TypeError(f"texts holds {text!r:.80}; strings or pairs of strings are needed.")
     if len({isinstance(text, str) for text in listed}) > 1:
         raise TypeError("texts mixes strings and pairs; ask about them separately.")
+    for row, text in enumerate(listed):
+        refuse_surrogates((text,) if isinstance(text, str) else text, f"texts[{row}]")
     return listed
+
+
+def refuse_surrogates(parts: Sequence[str], name: str) -> None:
+    """Refuse strings that no file and no tokenizer can hold.
+
+    Args:
+        parts: A text, or both of a pair.
+        name: What the message calls them.
+
+    Raises:
+        ValueError: If one holds half a surrogate pair, which a wrong decoding leaves behind.
+    """
+    for part in parts:
+        if not part.isascii() and any("\ud800" <= letter <= "\udfff" for letter in part):
+            raise ValueError(
+                f"{name} holds half a surrogate pair, which is no character; decode it as UTF-8 "
+                "with errors='replace'."
+            )
 
 
 def encode_texts(

@@ -19,7 +19,7 @@ def check_labels(texts: Sequence[Text], labels: Sequence[Any]) -> None:
         raise ValueError("texts is empty; training and scoring need at least one.")
     if len(texts) != len(labels):
         raise ValueError(f"there are {len(texts)} texts and {len(labels)} labels; pass one each.")
-    if any(y is None or (isinstance(y, float) and math.isnan(y)) for y in labels):
+    if any(y is None or (isinstance(y, float) and math.isnan(y)) for y in plain_labels(labels)):
         raise ValueError("labels holds missing values (None or NaN); drop these rows.")
 
 

@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
 
 
+def drawn(config: Any, seed: int) -> "TextNet":  # noqa: ANN401
+    """A net with fresh weights; torch's own generator is where it was.
+
+    Args:
+        config: As `TextNet` takes it.
+        seed: Of the weights.
+    """
+    with torch.random.fork_rng(devices=[]):  # layers draw when built, before they are drawn anew
+        net = TextNet(config)
+    net.reset_parameters(torch.Generator().manual_seed(seed))
+    return net
+
+
 class TextNet(nn.Module):
     """A network over the players of a text whose Shapley values come in closed form.
 

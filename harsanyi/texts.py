@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import (
@@ -25,7 +24,8 @@ from harsanyi.sentence_encoders import Encoder, encode_sentences, named_encoder
 from harsanyi.text_designs import DESIGNS, specs_of
 from harsanyi.text_fitting import Bundle, TextLoss, bundles, train_text_net
 from harsanyi.text_labels import check_labels, classes_of, is_regression, label_names, plain_labels
-from harsanyi.text_net import TextNet
+from harsanyi.text_net import TextNet, drawn
+from harsanyi.text_options import check_finite, check_options, presence, seed_of
 from harsanyi.vocabulary import (
     UNITS,
     Text,
@@ -183,7 +183,8 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype={dtype!r}; choose 'float32' or 'float64'.")
         classes = None if regression else classes_of(labels)
-        seed = int(torch.seed() % 2**31) if random_state is None else int(random_state)
+        check_options(width, batch_size, dropout, coalition_weight)
+        seed = seed_of(random_state)
         finder = find_players(
             players, listed, tokenizer, embeddings, encoder, min_count, max_words
         )
@@ -208,8 +209,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
             coalition_weight=coalition_weight,
             **label_names(classes),
         )
-        net = TextNet(config)
-        net.reset_parameters(torch.Generator().manual_seed(seed))
+        net = drawn(config, seed)
         net.to(torch.float64 if dtype == "float64" else torch.float32)
         model = cls(config, net, finder.tokenizer, finder.encoder)
         if matrix is not None:
@@ -361,6 +361,12 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
             raise ValueError(f"texts[0] is {listed[0]!r:.60}; this model was trained on {wanted}.")
         return listed
 
+    def _some(self, texts: Sequence[Text]) -> list[Text]:
+        listed = self._check_pairs(texts)
+        if not listed:
+            raise ValueError("texts is empty; pass at least one.")
+        return listed
+
     @torch.no_grad()
     def logits(
         self, texts: Sequence[Text], present: Tensor | Sequence[Sequence[bool]] | None = None
@@ -375,8 +381,8 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         Returns:
             `(b, k)`, one column per class in the order of `classes_`.
         """
-        x, types, real, _ = self._data(self._check_pairs(texts))
-        mask = _presence(present, real)
+        x, types, real, players = self._data(self._check_pairs(texts))
+        mask = presence(present, real, players)
         answer = self.net.bias.new_zeros(len(x), self.net.n_outputs)
         for one in bundles(x, types, real, 256):
             there = mask[one.rows, : one.x.shape[1]]
@@ -401,6 +407,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
 
     def score(self, texts: Sequence[Text], labels: Sequence[Any]) -> float:
         """Share of texts whose label is predicted."""
+        check_labels(texts, labels)
         found = self.predict(texts)
         return sum(a == b for a, b in zip(found, plain_labels(labels), strict=True)) / len(found)
 
@@ -437,7 +444,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         if not tolerance >= 0:
             raise ValueError(f"tolerance is {tolerance}; it must be 0 or more.")
         x, types, real, players = self._data(self._check_pairs(texts))
-        mask = _presence(present, real)
+        mask = presence(present, real, players)
         k, dtype = self.net.n_outputs, self.net.bias.dtype
         values = torch.zeros(*real.shape, k, dtype=dtype, device=real.device)
         logits, base, bound = (
@@ -483,8 +490,11 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
 
         Returns:
             Interactions over positions, named by the words where there is one text.
+
+        Raises:
+            ValueError: If there is no text, or the index or order is unknown.
         """
-        x, types, real, players = self._data(self._check_pairs(texts))
+        x, types, real, players = self._data(self._some(texts))
         return self.net.interactions(
             x,
             index,
@@ -508,12 +518,12 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
             Dividends over positions: of windows where all parts have few, else of all coalitions.
 
         Raises:
-            ValueError: If matrix products, attention or maxima would need more than
-                `max_coalitions` of them; Shapley values and pairs come from closed forms anyway.
+            ValueError: If there is no text, or matrix products, attention or maxima would need more
+                than `max_coalitions` of them; Shapley values and pairs come from closed forms anyway.
         """
         from harsanyi.dividends import Dividends
 
-        x, types, real, players = self._data(self._check_pairs(texts))
+        x, types, real, players = self._data(self._some(texts))
         names = players[0] if len(players) == 1 else None
         labels = {"players": names, "outputs": self.output_names(), "game": self.description}
         n = real.shape[1]
@@ -562,7 +572,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
 
     def _targets(self, labels: Sequence[Any]) -> Tensor:
         if not self.classes_:
-            return torch.tensor([float(y) for y in plain_labels(labels)])[:, None]
+            return check_finite(torch.tensor([float(y) for y in plain_labels(labels)]))[:, None]
         place = {label: i for i, label in enumerate(self.classes_)}
         unknown = sorted({str(y) for y in plain_labels(labels) if y not in place})
         if unknown:
@@ -631,32 +641,6 @@ def _standardise(net: TextNet, data: tuple[Tensor, Tensor | None, Tensor]) -> No
     spread = rows.std(0, correction=0)
     constant = spread <= 1e-6 * spread.max()  # says nothing, and must not blow up on new texts
     net.scale.copy_(torch.where(constant, torch.ones_like(spread), spread))
-
-
-def _presence(present: Any, real: Tensor) -> Tensor:  # noqa: ANN401
-    """Flags as a bool tensor over the padded players."""
-    if present is None:
-        return real
-    if not isinstance(present, Tensor):
-        rows = [torch.as_tensor(np.asarray(row, dtype=bool)) for row in present]
-        if len(rows) != len(real):
-            raise ValueError(f"present has {len(rows)} rows; there are {len(real)} texts.")
-        mask = torch.zeros_like(real)
-        for place, row in enumerate(rows):
-            if row.ndim != 1 or len(row) > real.shape[1]:
-                raise ValueError(
-                    f"present[{place}] has {tuple(row.shape)} flags; the longest text has "
-                    f"{real.shape[1]} players."
-                )
-            mask[place, : len(row)] = row
-        return mask & real
-    if present.dtype != torch.bool:
-        raise TypeError(f"present is {present.dtype}; pass a bool mask, true = present.")
-    if present.shape not in (real.shape, real.shape[1:], (1, real.shape[1])):
-        raise ValueError(
-            f"present has shape {tuple(present.shape)}; the texts need {tuple(real.shape)}."
-        )
-    return present.to(real.device) & real
 
 
 AutoConfig.register(HarsanyiTextConfig.model_type, HarsanyiTextConfig)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from baselines.text_players import refuse_surrogates
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -51,7 +53,7 @@ def check_texts(texts: Any) -> list[Text]:  # noqa: ANN401 - what a person passe
 
     Raises:
         TypeError: If it is one string, or an entry is neither a string nor a pair.
-        ValueError: If strings and pairs are mixed.
+        ValueError: If strings and pairs are mixed, or a text holds half a surrogate pair.
     """
     if isinstance(texts, str):
         raise TypeError("texts is one string; pass a list of texts, such as [text].")
@@ -72,6 +74,8 @@ def check_texts(texts: Any) -> list[Text]:  # noqa: ANN401 - what a person passe
             )
     if len({isinstance(text, tuple) for text in found}) > 1:
         raise ValueError("texts mixes strings and pairs; pass one kind.")
+    for place, text in enumerate(found):
+        refuse_surrogates((text,) if isinstance(text, str) else text, f"texts[{place}]")
     return found
 
 

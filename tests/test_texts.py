@@ -416,6 +416,16 @@ def test_more_classes_and_numbers_as_targets():
         (["a", "b"], [0, 1], {"dtype": "half"}, ValueError, "dtype"),
         (["a", "b"], [0, 1], {"epochs": 0}, ValueError, "epochs"),
         (["a", "b"], [0, 1], {"problem_type": "rank"}, ValueError, "problem_type"),
+        (["a", "b"], np.array([0, np.nan], np.float32), {}, ValueError, "missing"),
+        (["a", "b"], [0, np.inf], {"problem_type": "regression"}, ValueError, r"labels\[1\]"),
+        (["a", "b \ud800"], [0, 1], {}, ValueError, r"texts\[1\] holds half a surrogate"),
+        (["a", "b"], [0, 1], {"width": 0}, ValueError, "width"),
+        (["a", "b"], [0, 1], {"width": 8.5}, TypeError, "width"),
+        (["a", "b"], [0, 1], {"batch_size": 0}, ValueError, "batch_size"),
+        (["a", "b"], [0, 1], {"coalition_weight": 2}, ValueError, "coalition_weight"),
+        (["a", "b"], [0, 1], {"dropout": -1}, ValueError, "dropout"),
+        (["a", "b"], [0, 1], {"random_state": 2**70}, ValueError, "random_state"),
+        (["a", "b"], [0, 1], {"random_state": "0"}, TypeError, "random_state"),
     ],
 )  # fmt: skip
 def test_unusable_arguments_are_refused_by_name(texts, labels, options, error, words):
@@ -439,6 +449,33 @@ def test_unusable_requests_are_refused_by_name():
         model._targets(["else"])
     empty = model.explain([])
     assert empty.shape == (0, 0, 2)
+    for ask in (model.interactions, model.dividends, lambda none: model.score(none, none)):
+        with pytest.raises(ValueError, match="texts is empty"):
+            ask([])
+    with pytest.raises(ValueError, match="half a surrogate"):
+        model.explain(["good", "\udc80"])
+
+
+def test_flags_of_the_present_are_one_for_each_player():
+    model = fitted("sum")
+    with pytest.raises(ValueError, match=r"present\[0\] .* 3 players"):
+        model.logits(["a good film"], [[True]])
+    for flags in (["yes", "no", "no"], [None, True, True], [0.0, 1.0, 1.0], [0, 1, 2]):
+        with pytest.raises(TypeError, match="flags"):
+            model.logits(["a good film"], [flags])
+    ragged = model.logits(["a good film", "bad"], [[True, False, True], [True]])
+    padded = torch.tensor([[True, False, True], [True, False, False]])
+    assert torch.equal(ragged, model.logits(["a good film", "bad"], padded))
+    assert torch.equal(ragged, model.logits(["a good film", "bad"], [[1, 0, 1], [1, 0, 0]]))
+
+
+@pytest.mark.parametrize("seed", [0, None])
+def test_training_leaves_the_global_generator_where_it_was(seed):
+    state = torch.get_rng_state()
+    HarsanyiForTextClassification.from_texts(
+        ["a good film", "a bad film"], [1, 0], epochs=1, width=4, random_state=seed
+    )
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_designs_are_named_or_listed():

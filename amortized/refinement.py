@@ -12,7 +12,6 @@ from torch import Tensor
 
 from amortized.examples import as_examples
 from amortized.explaining import game_of, narrowed
-from amortized.labelled import shrunk
 from amortized.objectives import (
     control_variate_labels,
     harmonic_number,
@@ -75,8 +74,8 @@ def fuse(
 ) -> Explanation:
     """A prediction and fresh pairs, each weighed by its precision.
 
-    The weight is one number for an example and an output, so that two efficient sides stay
-    efficient.
+    The weight is one number for an output and a number of pairs, from errors measured on held-out
+    labels, so that two efficient sides stay efficient.
 
     Args:
         explainer: Whose measures say how wrong it is.
@@ -90,25 +89,22 @@ def fuse(
     mask = drawn["player_mask"].to(device)
     ends = narrowed(explainer, torch.stack([drawn["empty"], drawn["grand"]], 1)).to(device, dtype)
     direct = _of_outputs(explainer, drawn, drawn["sums"] / drawn["pairs"][:, None, None])
-    squares = _of_outputs(explainer, drawn, drawn["squares"] / drawn["pairs"][:, None, None])
-    pairs, count = drawn["pairs"], drawn["player_mask"].sum(1).clamp(min=1)
-    spread = (squares - direct.square()).clamp(min=0).sum(1) / count[:, None]  # (b, k), biased
-    own = torch.where(
-        pairs[:, None] > 1, spread * (pairs / (pairs - 1).clamp(min=1))[:, None], torch.nan
-    )
-    noise = shrunk(_pair_variance(explainer), own.float(), pairs, drawn["exact"])
-    prior = _prior_variance(explainer, said, mask).double().cpu()
-    noise = noise.double()
+    pairs, exact = drawn["pairs"].double()[:, None], drawn["exact"][:, None]
+    noise = torch.where(exact, 0.0, _pair_variance(explainer).double() / pairs)
+    # Not each example's own error and spread: both are large where the game is rough, and a few
+    # pairs that happen to agree would be believed exactly where they are worst.
+    known_error = _held_out_error(explainer)
     # without any known spread the evaluations are all there is to go by
     weight = torch.where(
-        noise.isnan(), 1.0, prior / (prior + noise.nan_to_num(0.0)).clamp(min=1e-30)
+        noise.isnan(), 1.0, known_error / (known_error + noise.nan_to_num(0.0)).clamp(min=1e-30)
     )
-    weight = torch.where(drawn["exact"][:, None], 1.0, weight)
+    weight = torch.where(exact, 1.0, weight)
     whole = ends[:, 1] - ends[:, 0]
     guess = normalise(said.values, whole, mask)  # the true total is known now
     share = weight[:, None].to(device, dtype)
     values = share * direct.to(device, dtype) + (1 - share) * guess
-    error = (weight * noise.nan_to_num(0.0)).sqrt()[:, None].expand_as(direct)
+    rough = _prior_variance(explainer, said, mask).double().cpu() / known_error.clamp(min=1e-30)
+    error = (weight * noise.nan_to_num(0.0) * rough).sqrt()[:, None].expand_as(direct)
     known = not bool(noise.isnan().any())
     real = mask[..., None]
     return dataclasses.replace(
@@ -140,18 +136,23 @@ def _pair_variance(explainer: "AmortizedExplainer") -> Tensor:
     return torch.full((explainer.n_outputs,), torch.nan) if told is None else torch.tensor(told)
 
 
-def _prior_variance(explainer: "AmortizedExplainer", said: Explanation, mask: Tensor) -> Tensor:
-    """Squared error that the prediction is expected to have, `(b, k)`, mean over players."""
+def _held_out_error(explainer: "AmortizedExplainer") -> Tensor:
+    """Squared error of predictions with known totals on held-out labels, `(k,)`."""
     measures = explainer.config.measures or {}
     if "mse_known_ends" not in measures:
         raise ValueError("this explainer was never trained, so its error is unknown; call fit.")
-    known = said.values.new_tensor(measures["mse_known_ends"])
+    return torch.tensor(measures["mse_known_ends"], dtype=torch.float64)
+
+
+def _prior_variance(explainer: "AmortizedExplainer", said: Explanation, mask: Tensor) -> Tensor:
+    """Squared error that the prediction is expected to have, `(b, k)`, mean over players."""
+    known = _held_out_error(explainer).to(said.values)
     if said.std_errors is None:
         return known.expand(len(said), -1)
     real = mask[..., None].to(said.values)
     own = (said.std_errors.square() * real).sum(1) / real.sum(1).clamp(min=1)
     # the predicted error is of values whose total was predicted, too
-    return own * known / said.values.new_tensor(measures["mse"])
+    return own * known / said.values.new_tensor((explainer.config.measures or {})["mse"])
 
 
 def _steadied(

@@ -13,7 +13,8 @@ from amortized.lex.gradients import Enumeration, Pathwise, Rebar, Reinforce, log
 from amortized.lex.masks import Bernoulli, ConcreteTopK, TopK
 from amortized.lex.predictor import BlackBox, MLPPredictor
 from amortized.lex.rate import rate_level
-from amortized.lex.selector import MLPSelector
+from amortized.lex.selector import ConvSelector, MLPSelector, bend
+from amortized.lex.words import WordSelector
 from baselines import BaselineImputer, CallableImputer, Explanation, GaussianImputer
 
 
@@ -247,6 +248,39 @@ def test_every_preset_trains_explains_and_is_stored(name, settings, tmp_path):
     assert torch.equal(again.predict_proba(x[:9]), p)
     assert again.classes == ["no", "yes"]
     assert again.settings == lex.settings
+
+
+def test_logits_never_lose_their_order_in_float32():
+    """A tanh is flat from about twice its bound on, where trained selectors do arrive."""
+    steps = torch.linspace(-60, 60, 120_001)
+    for bound in (1.0, 5.0):
+        assert (bend(steps, bound).diff() > 0).all()
+    at = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    bend(at, 5.0).backward()
+    assert abs(at.grad - 1) < 1e-12
+    assert bend(torch.tensor(100.0), 5.0) < 7
+
+
+@pytest.mark.parametrize("kind", ["rows", "images", "words"])
+def test_sure_selectors_rank_players_as_their_last_layer_does(kind, generator):
+    selector, x = {
+        "rows": lambda: (MLPSelector(6, 40), torch.randn(50, 6, generator=generator)),
+        "images": lambda: (
+            ConvSelector(1, (24, 24)),
+            torch.rand(50, 1, 24, 24, generator=generator),
+        ),
+        "words": lambda: (WordSelector(90, 40), torch.arange(2, 82).reshape(2, 40)),
+    }[kind]()
+    seen: list[torch.Tensor] = []
+    selector.head.register_forward_hook(lambda module, given, out: seen.append(out))
+    with torch.no_grad():
+        selector.head.weight.mul_(30)
+        selector.head.bias.fill_(60.0)  # logits far beyond the bound
+        bent = selector(x)
+    raw = seen[0].reshape(bent.shape)
+    above = raw[..., None] > raw[..., None, :] + 1e-3
+    assert above.float().mean() > 0.4  # there is an order to lose
+    assert (bent[..., None] > bent[..., None, :])[above].all()
 
 
 def test_explaining_twice_gives_the_same_bits_and_moves_no_generator():

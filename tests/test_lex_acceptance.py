@@ -140,6 +140,7 @@ def test_a_priced_selector_finds_the_players_that_matter(syn6):
     assert tpr_at_k(logits, truth).mean() >= 0.90
     assert auroc(logits, truth).mean() >= 0.93
     assert fdr(mode, truth).mean() <= 0.05
+    assert all(len(set(row)) == 11 for row in logits[:1000])  # a ranking without ties
     every = enumerate_objective(problem, problem.X_test[:100])
     best, matters = every.best, problem.truth_test[:100]
     found = ((best & matters).sum(1) / matters.sum(1)).mean()

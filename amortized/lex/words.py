@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from amortized.lex.rate import NOBODY
+from amortized.lex.selector import bend
 from baselines.imputers import StoredImputer, check_draws, feature_mask, uniforms
 
 PADDING, UNKNOWN, FIRST = 0, 1, 2
@@ -51,7 +52,7 @@ class WordSelector(nn.Module):
         n_players: Most words of a text.
         width: Size of the vectors.
         reach: Words seen on either side.
-        bound: Largest absolute logit.
+        bound: Where logits bend, see `selector.bend`.
 
     Raises:
         ValueError: If a size is not positive.
@@ -82,7 +83,7 @@ class WordSelector(nn.Module):
         vectors = self.encoder(words, real.to(self.head.weight))
         mean = vectors.sum(1) / real.sum(1, keepdim=True).clamp(min=1)
         logits = self.head(torch.tanh(vectors + self.whole(mean)[:, None]))[..., 0]
-        return (self.bound * torch.tanh(logits / self.bound)).masked_fill(~real, NOBODY)
+        return bend(logits, self.bound).masked_fill(~real, NOBODY)
 
 
 class WordPredictor(nn.Module):

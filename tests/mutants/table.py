@@ -689,6 +689,13 @@ MUTANTS = (
         test="test_lex.py::test_a_feature_without_a_player_is_never_shown",
     ),
     Mutant(
+        bug="logits saturate, so that sure players tie in float32",
+        file="amortized/lex/selector.py",
+        source="bound * (0.9 * torch.tanh(unit) + 0.1 * torch.asinh(unit))",
+        replacement="bound * torch.tanh(unit)",
+        test="test_lex.py::test_sure_selectors_rank_players_as_their_last_layer_does[rows]",
+    ),
+    Mutant(
         bug="the level of the rate carries no gradient",
         file="amortized/lex/rate.py",
         source="return level + step",

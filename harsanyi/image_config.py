@@ -66,15 +66,15 @@ def image_settings(
         if name not in ("others", "channels", "n_outputs", "problem_type")
     }
     recipe |= {name: _plain(recipe[name]) for name in ("size", "stem", "grid")}
-    rows, columns = (size, size) if isinstance(size, int) else tuple(size)
+    rows, columns = _sides(size)
+    _check_counts(channels=channels, n_outputs=n_outputs)
     if players not in PLAYERS:
         raise ValueError(f"players={players!r}; choose one of {PLAYERS}.")
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"preset={preset!r}; known are {PRESETS}.")
-    if min(rows, columns) < 1 or channels < 1 or n_outputs < 1:
-        raise ValueError(
-            f"size={size}, channels={channels}, n_outputs={n_outputs}; all must be at least 1."
-        )
+    _check_counts(patch=patch, width=width, kernel=kernel)
+    if not isinstance(blocks, int) or blocks < 0:
+        raise ValueError(f"blocks={blocks!r}; pass a whole number from 0.")
     if preset is not None:
         if players == "features":
             raise ValueError(
@@ -180,9 +180,28 @@ def _grid(encoder: dict[str, Any]) -> tuple[int, int]:
         if patch < 1 or patch > min(rows, columns):
             raise ValueError(f"patch={patch} does not fit {rows} x {columns} pixels.")
         return -(-rows // patch), -(-columns // patch)
-    for _, kernel, stride in encoder["stem"]:
+    for layer in encoder["stem"]:
+        if len(layer) != 3 or min(layer) < 1:
+            raise ValueError(f"stem has {layer}; each is [width, kernel, stride], all from 1.")
+        _, kernel, stride = layer
         rows, columns = ((s + 2 * (kernel // 2) - kernel) // stride + 1 for s in (rows, columns))
     return rows, columns
+
+
+def _sides(size: Any) -> tuple[int, int]:  # noqa: ANN401 - checked here
+    """Rows and columns of an image from one side or from both."""
+    sides = (size, size) if isinstance(size, int) else size
+    if isinstance(sides, str) or not isinstance(sides, Sequence) or len(sides) != 2:
+        raise ValueError(f"size={size!r}; pass one side, or rows and columns.")
+    if not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise ValueError(f"size={size!r}; sides are whole numbers from 1.")
+    return sides[0], sides[1]
+
+
+def _check_counts(**counts: object) -> None:
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name}={count!r}; pass a whole number from 1.")
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

@@ -289,7 +289,9 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
             outputs = outputs_of(self.net, x, present).float().cpu().numpy()
             if self.config.classes is None:
                 error = ((outputs - truth.reshape(len(x), -1)) ** 2).sum()
-                found[name] = float(1 - error / ((truth - truth.mean(0)) ** 2).sum())
+                spread = ((truth - truth.mean(0)) ** 2).sum()
+                # of numbers that do not vary, R2 is 1 when met and 0 when not, as scikit-learn has it
+                found[name] = float(1 - error / spread if spread > 0 else error == 0)
             else:
                 found[name] = float((self._named(outputs) == truth).mean())
         return {**found, "rows": len(x)}
@@ -363,8 +365,14 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
             if not np.isfinite(numbers).all():
                 raise ValueError("labels hold NaN or inf; targets must be finite numbers.")
             return torch.from_numpy(numbers), None
+        if given.ndim > 1 and given.size != rows:
+            raise ValueError(f"labels have shape {given.shape}; one class per picture is needed.")
         if given.dtype.kind == "f" and not np.isfinite(given).all():
             raise ValueError("labels hold NaN or inf; every picture needs a class.")
+        if given.dtype.kind == "O":
+            kinds = sorted({type(label).__name__ for label in given.reshape(-1)})
+            if len(kinds) > 1 or kinds == ["NoneType"]:
+                raise ValueError(f"labels mix {kinds}; give every picture a class of one kind.")
         classes, codes = np.unique(given, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"labels have one class ({classes.tolist()}); two are needed.")

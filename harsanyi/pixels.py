@@ -12,11 +12,15 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+GREY = ("1", "L", "I", "F", "LA")
+"""Modes of PIL images without colours, beside those that start with I;16."""
+
 
 def as_images(images: Any, size: Sequence[int], channels: int) -> Tensor:  # noqa: ANN401
     """Pictures as floating-point images in [0, 1] of one size.
 
-    Bytes are divided by 255; floating-point numbers are taken as they are. Grey pictures are
+    Bytes are divided by 255, the grey of 16-bit files by 65,535; floating-point numbers are taken
+    as they are. Grey pictures are
     repeated for models of three channels, colours averaged by brightness for models of one, alpha
     dropped. Other sizes are resized (bilinear, antialiased).
 
@@ -71,7 +75,7 @@ def channels_of(images: Any) -> int:  # noqa: ANN401 - as `as_images` takes them
     for image in several:
         picture = _opened(Path(image)) if isinstance(image, (str, PathLike)) else image
         if _is_pil(picture):
-            if picture.mode not in ("1", "L", "I", "F", "LA"):
+            if picture.mode not in GREY and not picture.mode.startswith("I;16"):
                 return 3
         elif np.ndim(picture) == 3 and 1 not in (np.shape(picture)[0], np.shape(picture)[-1]):
             return 3
@@ -80,6 +84,26 @@ def channels_of(images: Any) -> int:  # noqa: ANN401 - as `as_images` takes them
 
 def _is_pil(image: Any) -> bool:  # noqa: ANN401
     return type(image).__module__.startswith("PIL.")
+
+
+def _numbers(image: Any) -> np.ndarray:  # noqa: ANN401 - a PIL image
+    """Bytes or floating-point numbers of a PIL image; its own `convert` would clip wide grey."""
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.float32) / 65535
+    if image.mode == "F":
+        return np.asarray(image)
+    if image.mode == "I":
+        least, most = image.getextrema()
+        if least < 0 or most > 65535:
+            raise ValueError(
+                f"a picture of 32-bit numbers reaches from {least} to {most}; pass one of 8 or 16 "
+                "bits, or an array of floating-point numbers in [0, 1]."
+            )
+        if most > 255:  # how Pillow opens some files of 16 bits
+            return np.asarray(image).astype(np.float32) / 65535
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode in GREY else "RGB")
+    return np.asarray(image)
 
 
 def _tensor(image: Any) -> Tensor:  # noqa: ANN401
@@ -99,9 +123,7 @@ def _single(image: Any, channels: int) -> Tensor:  # noqa: ANN401
     if isinstance(image, (str, PathLike)):
         image = _opened(Path(image))
     if _is_pil(image):
-        if image.mode not in ("L", "RGB"):
-            image = image.convert("L" if image.mode in ("1", "I", "F", "LA") else "RGB")
-        image = np.asarray(image)
+        image = _numbers(image)
     if isinstance(image, (list, tuple)):
         image = np.asarray(image)
     if not isinstance(image, (Tensor, np.ndarray)):
@@ -142,6 +164,8 @@ def _channels_first(tensor: Tensor, channels: int) -> Tensor:
 
 def _fitted(images: Tensor, size: Sequence[int], channels: int) -> Tensor:
     """Images `(b, c, h, w)` with the channels and the size wanted."""
+    if len(images) and 0 in images.shape[1:]:
+        raise ValueError(f"a picture of shape {tuple(images.shape[1:])} has no pixels.")
     found = images.shape[1]
     if found == 4 and channels != 4:
         images, found = images[:, :3], 3
@@ -169,6 +193,8 @@ def _opened(path: Path) -> Any:  # noqa: ANN401 - a PIL image
     try:
         image = Image.open(io.BytesIO(path.read_bytes()))
         image.load()
-    except (UnidentifiedImageError, OSError) as error:
+    except UnidentifiedImageError as error:  # whose words name a buffer, not the file
+        raise ValueError(f"{path} is truncated or no picture.") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is truncated or no picture ({error}).") from error
     return image

@@ -383,6 +383,15 @@ def test_fields_grow_slowly_and_reach_the_whole_grid():
         (lambda d: ImageSchedule(learning_rate=float("nan")), ValueError, "learning_rate"),
         (lambda d: ImageSchedule(precision="half"), ValueError, "precision"),
         (lambda d: small().fit(d[0][:4], [0.0, 1.0, np.nan, 1.0]), ValueError, "labels"),
+        (lambda d: small().fit(d[0][:4], [None, 1, 0, 1], progress=False), ValueError, "labels"),
+        (lambda d: small().fit(d[0][:4], [[0, 1]] * 4, progress=False), ValueError, "labels"),
+        (lambda d: small().explain(np.zeros((2, 0, 8))), ValueError, "no pixels"),
+        (lambda d: HarsanyiConfig.image("8"), ValueError, "size"),
+        (lambda d: HarsanyiConfig.image((8, 8, 8)), ValueError, "size"),
+        (lambda d: HarsanyiConfig.image(8, width=0), ValueError, "width"),
+        (lambda d: HarsanyiConfig.image(8, patch=2.5), ValueError, "patch"),
+        (lambda d: HarsanyiConfig.image(8, blocks=-1), ValueError, "blocks"),
+        (lambda d: HarsanyiConfig.image(8, "cells", stem=[[8, 3, 0]]), ValueError, "stem"),
         (
             lambda d: HarsanyiForImageClassification.from_backbone(nn.Flatten(), 8),
             ValueError,
@@ -393,6 +402,31 @@ def test_fields_grow_slowly_and_reach_the_whole_grid():
 def test_unusable_arguments_are_refused_by_name(call, error, words, digits):
     with pytest.raises(error, match=words):
         call(digits[0])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_wide_and_floating_pictures_keep_their_grey(suffix, generator, tmp_path):
+    grey = torch.rand(8, 8, generator=generator).numpy()
+    Image.fromarray((grey * 65535).astype(np.uint16)).save(tmp_path / f"wide.{suffix}")
+    assert channels_of([tmp_path / f"wide.{suffix}"]) == 1
+    kinds = [
+        Image.fromarray((grey * 65535).astype(np.uint16)),
+        Image.fromarray((grey * 65535).astype(np.int32)),
+        Image.fromarray(grey),
+        tmp_path / f"wide.{suffix}",
+    ]
+    for picture in kinds:
+        np.testing.assert_allclose(as_images(picture, (8, 8), 1)[0, 0], grey, atol=2e-5)
+    with pytest.raises(ValueError, match="32-bit"):
+        as_images(Image.fromarray(np.full((8, 8), 1 << 20, np.int32)), (8, 8), 1)
+
+
+def test_numbers_that_do_not_vary_have_a_finite_score(digits):
+    config = HarsanyiConfig.image(8, patch=4, width=8, blocks=2, problem_type="regression")
+    same = np.full(12, 2.0)
+    net = HarsanyiForImageClassification(config)
+    net.fit(digits[0][0][:12], same, schedule=ImageSchedule(epochs=1), progress=False)
+    assert net.score(digits[0][0][:12], same)["score"] in (0.0, 1.0)
 
 
 def test_a_truncated_picture_is_refused(tmp_path):

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from amortized.examples import Examples, as_examples
 from baselines.text_encoders import embedding_of, encoder_layers
+from baselines.text_loading import load_tokenizer
 from baselines.text_networks import blocks
 from baselines.text_players import EncodedText, encode_texts
 
@@ -112,6 +113,8 @@ class TextEncoder(nn.Module):
         if self.tokenizer is None:
             raise ValueError("this explainer has no tokenizer; load it from its folder.")
         texts: Any = as_examples(examples)
+        if isinstance(texts, Tensor):
+            raise TypeError("examples are numbers; this explainer reads texts or pairs of texts.")
         return encode_texts(self.tokenizer, texts, self.players, self.max_length)
 
     def collate(self, read: Sequence[EncodedText]) -> Inputs:
@@ -204,11 +207,10 @@ class TextEncoder(nn.Module):
         """Read the tokenizer.
 
         Raises:
-            OSError: If it is missing or damaged.
+            OSError: If it is missing.
+            ValueError: If it is damaged, or has more tokens than the encoder knows.
         """
-        from transformers import AutoTokenizer
-
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer = load_tokenizer(folder, self.network)
 
 
 class RowEncoder(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from baselines.files import atomic_write
 from baselines.fingerprints import content_hash
+from baselines.text_players import refuse_surrogates
 
 Examples = list[str] | list[tuple[str, str]] | Tensor
 """Texts, pairs of texts, or a tensor `(b, *features)`."""
@@ -28,7 +29,7 @@ def as_examples(given: Any) -> Examples:  # noqa: ANN401 - texts, arrays, frames
 
     Raises:
         TypeError: If an example is neither text nor number.
-        ValueError: If there are none, a text is blank, or a number is not finite.
+        ValueError: If there are none, a text is blank or no Unicode, or a number is not finite.
     """
     if isinstance(given, str):
         given = [given]
@@ -50,9 +51,19 @@ def as_examples(given: Any) -> Examples:  # noqa: ANN401 - texts, arrays, frames
             )
         if len(parts) > 2 or isinstance(text, str) != isinstance(texts[0], str):
             raise TypeError(f"example {row} is not like the first; pass all texts or all pairs.")
-        if not any(part.strip() for part in parts):
+        refuse_surrogates(parts, f"example {row}")
+        if is_blank(parts):
             raise ValueError(f"example {row} is blank: nobody plays in it; leave it out.")
     return texts  # pyright: ignore[reportReturnType] - all strings or all pairs, as was checked
+
+
+def is_blank(parts: Sequence[str]) -> bool:
+    """Whether texts hold nothing but spaces, controls and marks of no width.
+
+    Args:
+        parts: A text, or both of a pair.
+    """
+    return not any(letter.isprintable() and letter != " " for letter in "".join(parts))
 
 
 def _numbers(given: Tensor) -> Tensor:

@@ -190,13 +190,23 @@ class AmortizedExplainer(PreTrainedModel):
             An explainer that remembers its model.
 
         Raises:
+            TypeError: If the model is not callable.
             ValueError: If an option is unknown, or rows and images come without examples.
             ImportError: If adapters are wanted and peft is not installed.
         """
         sizes = dict(encoder or {})
+        if not callable(model):
+            raise TypeError(
+                f"model is a {type(model).__name__}; pass a TextModel, such as "
+                "TextModel.from_pretrained(folder), or a function from examples to their games."
+            )
         if hasattr(model, "network"):
-            words = {name: sizes[name] for name in ("padded", "max_length") if name in sizes}
-            spec = TextEncoder.spec(model, **words)
+            if set(sizes) - {"padded", "max_length"}:
+                raise ValueError(
+                    f"encoder={sizes}; for texts it takes 'padded' and 'max_length', the rest is the "
+                    "model's."
+                )
+            spec = TextEncoder.spec(model, **sizes)
             found: Any = ["text"]
             if pretrained is not None:
                 from transformers import AutoConfig

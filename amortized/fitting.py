@@ -294,6 +294,10 @@ def _parts(
 ) -> tuple[Labels, Labels]:
     """Labels to train on and to validate on, for the outputs that the explainer has."""
     train = _labels(explainer, store, pairs=0 if online else None)
+    if validation is None or isinstance(validation, int):
+        raise TypeError(
+            f"validation={validation!r}; pass a share such as 0.1, or a store, labels or examples."
+        )
     if isinstance(validation, float):
         train, held = train.split(validation)
     else:

@@ -10,6 +10,7 @@ labelled; every `pass-NNN` is a job of `baselines.shards` with sums, squares and
 
 import dataclasses
 import json
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from os import PathLike
@@ -115,6 +116,8 @@ class LabelStore:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file; a store is a folder.")
         self._card: GameCard | None = None
         said = self.path / "store.json"
         if said.exists():
@@ -209,8 +212,12 @@ class LabelStore:
             The pass with what was not planned before, or None when everything was.
 
         Raises:
+            TypeError: If a count is no integer.
             ValueError: If `pairs` is below 1, or the folder holds labels of another game.
         """
+        for name, count in (("pairs", pairs), ("seed", seed), ("shard_size", shard_size)):
+            if not isinstance(count, numbers.Integral) or isinstance(count, bool):
+                raise TypeError(f"{name}={count!r}; pass an integer.")
         if pairs < 1:
             raise ValueError(f"pairs={pairs}; a label needs at least one antithetic pair.")
         found = as_examples(examples)
@@ -452,8 +459,26 @@ class LabelStore:
         self._card = card
 
     def _folders(self) -> list[Path]:
-        found = self.path.glob("pass-[0-9][0-9][0-9]")
-        return sorted(folder for folder in found if (folder / "manifest.json").exists())
+        """Folders of the passes, in their order.
+
+        Raises:
+            ValueError: If one lost its manifest, or is missing before others: what is left would
+                pass for the whole.
+        """
+        # what is written last is looked at first, since other processes may be writing
+        there = sorted(self.path.glob("pass-[0-9][0-9][0-9]"), reverse=True)
+        begun = {f for f in there if (f / "SUCCESS.json").exists() or any(f.glob("shards/*"))}
+        found = sorted(folder for folder in there if (folder / "manifest.json").exists())
+        lost = sorted(begun - set(found))
+        if lost:
+            raise ValueError(f"{lost[0]} holds labels and no manifest.json: it is damaged.")
+        names = [folder.name for folder in found]
+        wanted = [f"pass-{number:03d}" for number in range(len(names))]
+        if names != wanted:
+            raise ValueError(
+                f"{self.path} lacks {sorted(set(wanted) - set(names))}; there are {names}."
+            )
+        return found
 
     def _planned(self, seed: int, method: str) -> dict[str, int]:
         """Pairs planned for each example of a seed and method."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from baselines.fingerprints import content_hash
 from baselines.text_game import TextGame
+from baselines.text_loading import load_classifier
 from baselines.text_networks import ByAttention, Reader, attention_window, longest_input
 from baselines.text_packing import (
     DEVICE_TILE_TOKENS,
@@ -106,6 +107,12 @@ class TextModel:
         self._substitute = substitute_of(tokenizer, removal)
         longest = longest_input(network, tokenizer)
         self.max_length = longest if max_length is None else min(max_length, longest)
+        added = int(tokenizer.num_special_tokens_to_add())
+        if self.max_length < added:
+            raise ValueError(
+                f"max_length={self.max_length}; the {added} special tokens of this model alone are "
+                "longer."
+            )
         on_cpu = self.device.type == "cpu"
         self.batch_tokens = batch_tokens or (TILE_TOKENS if on_cpu else DEVICE_TILE_TOKENS)
         self._readers: dict[bool, Reader] = {}
@@ -132,20 +139,11 @@ class TextModel:
             A TextModel.
 
         Raises:
-            OSError: If there is no such model, or a file of it is missing or unreadable.
-            ValueError: If the checkpoint lacks weights of the classifier.
+            OSError: If there is no such model, or a file of it is missing.
+            ValueError: If a file is damaged, the checkpoint lacks weights of the classifier or has
+                layers that its config does not know, or the tokenizer is not the network's.
         """
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-        network, loading = AutoModelForSequenceClassification.from_pretrained(
-            name_or_dir, output_loading_info=True
-        )
-        if loading["missing_keys"] or loading["mismatched_keys"]:
-            raise ValueError(
-                f"{name_or_dir} lacks the weights {sorted(loading['missing_keys'])[:3]} of a "
-                "sequence classifier; fine-tune it before explaining it."
-            )
-        tokenizer = AutoTokenizer.from_pretrained(name_or_dir)
+        network, tokenizer = load_classifier(name_or_dir)
         return cls(network, tokenizer, players=players, removal=removal, **options)
 
     @property

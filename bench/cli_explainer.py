@@ -268,11 +268,14 @@ def read(data: str) -> list[Any]:
     Raises:
         ValueError: If none is left.
     """
+    from amortized.examples import is_blank
     from bench.problems.text_data import TEXT_SETS, load_texts, read_texts
 
     known = data in TEXT_SETS and not Path(data).exists()
     found = load_texts(data) if known else read_texts(data)
-    texts = [text for text in found.texts if "".join(text).strip()]
+    texts = [
+        text for text in found.texts if not is_blank((text,) if isinstance(text, str) else text)
+    ]
     if not texts:
         raise ValueError(f"{data} holds no text with a word in it.")
     return texts

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,8 @@ def test_another_game_seed_teacher_or_leftover_is_refused(tmp_path) -> None:
     [
         ([], "empty"),
         (["good", "  "], "blank"),
+        (["good", " \u200b\ufeff"], "example 1 is blank"),
+        (["good", "half \ud83d"], "example 1 holds half a surrogate"),
         (["good", ("a", "b")], "not like the first"),
         ([1, 2], "is a int"),
         (torch.tensor([[1.0, torch.nan]]), "NaN"),
@@ -143,6 +146,32 @@ def test_examples_that_cannot_be_labelled_are_named(tmp_path, given, error) -> N
     with pytest.raises((TypeError, ValueError), match=error):
         LabelStore(tmp_path).generate(WordCounts(), given, progress=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["pairs", "seed", "shard_size"])
+def test_counts_of_labels_are_integers(tmp_path, name) -> None:
+    with pytest.raises(TypeError, match=f"{name}=1.5"):
+        LabelStore(tmp_path).generate(WordCounts(), ["good"], progress=False, **{name: 1.5})
+
+
+def test_a_pass_without_its_manifest_is_missed(tmp_path) -> None:
+    texts = some_texts(12)
+    store(tmp_path, texts[:4])
+    store(tmp_path, texts[:8])
+    store(tmp_path, texts)
+    (tmp_path / "pass-001" / "manifest.json").unlink()
+    for ask in (LabelStore.labels, LabelStore.check, len):
+        with pytest.raises(ValueError, match="no manifest"):
+            ask(LabelStore(tmp_path))
+    shutil.rmtree(tmp_path / "pass-001")
+    with pytest.raises(ValueError, match=r"lacks .'pass-001'"):
+        LabelStore(tmp_path).labels()
+
+
+def test_a_file_is_no_store(tmp_path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="is a file"):
+        LabelStore(tmp_path / "file")
 
 
 def test_a_check_finds_missing_torn_and_changed_shards(tmp_path) -> None:

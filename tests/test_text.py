@@ -1,5 +1,8 @@
 """Laws of text games: who plays, what removal does, and that padding changes nothing."""
 
+import json
+import shutil
+
 import pytest
 import torch
 
@@ -260,6 +263,42 @@ def test_a_saved_classifier_is_loaded_with_its_tokenizer(tmp_path):
         TextModel.from_pretrained(tmp_path / "none")
 
 
+def _edited(path, **words):
+    path.write_text(json.dumps(json.loads(path.read_text()) | words))
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "word"),
+    [
+        (lambda f: (f / "model.safetensors").write_bytes(b"xx"), ValueError, "damaged"),
+        (lambda f: (f / "tokenizer.json").write_bytes(b'{"ver'), ValueError, "tokenizer"),
+        (lambda f: [p.unlink() for p in f.glob("tokenizer*")], OSError, "has no tokenizer"),
+        (lambda f: _edited(f / "config.json", num_hidden_layers=1), ValueError, "different models"),
+        (lambda f: _edited(f / "config.json", num_hidden_layers=3), ValueError, "lacks the weights"),
+        (lambda f: _edited(f / "config.json", hidden_size=32), ValueError, "do not fit"),
+        (lambda f: shutil.rmtree(f), OSError, "no folder"),
+    ],
+)  # fmt: skip
+def test_a_damaged_folder_is_no_classifier(tmp_path, damage, error, word):
+    folder = tmp_path / "model"
+    model = text_model()
+    model.network.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    damage(folder)
+    with pytest.raises(error, match=word):
+        TextModel.from_pretrained(folder)
+
+
+def test_a_tokenizer_of_a_larger_vocabulary_is_refused(tmp_path):
+    model = text_model()
+    model.network.config.vocab_size = 20
+    model.network.resize_token_embeddings(20)
+    model.network.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="a vocabulary of 20"):
+        TextModel.from_pretrained(tmp_path)
+
+
 def test_empty_texts_beside_others_have_no_players_and_constant_games():
     game = text_model()(["", "dull film"])
     assert game.players[0] == ()
@@ -278,6 +317,8 @@ def test_empty_texts_beside_others_have_no_players_and_constant_games():
         (lambda: text_model()([""]), ValueError, "no text holds a player"),
         (lambda: text_model()([3]), TypeError, "texts holds 3"),
         (lambda: text_model()(["a", ("a", "b")]), TypeError, "mixes"),
+        (lambda: text_model()(["a", "b\ud800"]), ValueError, r"texts\[1\] holds half a surrogate"),
+        (lambda: text_model(max_length=1), ValueError, "max_length=1"),
         (lambda: TextModel(classifier(), object()), TypeError, "fast tokenizer"),
         (lambda: text_model()("dull film")(torch.ones(1, 1, 3).bool()), ValueError, "coalitions"),
     ],

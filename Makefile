@@ -10,7 +10,7 @@ WORKERS ?= 2
 THREADS = $(or $(OMP_NUM_THREADS),1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs trust peers clean
+.PHONY: help demo test lint bench docs notebooks trust peers clean
 
 help:           ## what there is to make
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -48,6 +48,9 @@ $(VENV)/.docs: $(STAMP)
 
 docs: $(VENV)/.docs ## the site, warnings as errors, into site/
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+notebooks: $(VENV)/.docs ## run the tutorials anew; they keep what they printed
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=$(THREADS) $(PY) -m nbconvert --to notebook --execute --inplace docs/tutorials/*.ipynb
 
 trust: $(STAMP) ## the checks of docs/trust.md at their full counts; writes its table
 	OMP_NUM_THREADS=$(THREADS) $(PY) -m tests.trust

@@ -44,6 +44,13 @@ def ground_truth(
 
     Raises:
         ValueError: If the budget does not buy standard errors.
+
+    Example:
+        >>> from bench import ground_truth
+        >>> from bench.problems.catalogue import named_problem
+        >>> airport = named_problem("synthetic/airport")
+        >>> ground_truth(airport).exact  # known in closed form
+        True
     """
     if problem.known is not None:
         return problem.known(problem.x)

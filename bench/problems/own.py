@@ -121,6 +121,17 @@ def own_problem(
 
     Raises:
         TypeError: If the model does not explain or does not open its game.
+
+    Example:
+        >>> import numpy as np
+        >>> from bench import ground_truth, own_problem
+        >>> from harsanyi import HarsanyiRegressor
+        >>> X = np.random.default_rng(0).normal(size=(80, 3))
+        >>> model = HarsanyiRegressor(parts=("additive",), bags=1, epochs=2, random_state=0)
+        >>> problem = own_problem(model.fit(X, X[:, 0]), X[:2])
+        >>> truth = ground_truth(problem).values  # enumeration of the model's public game
+        >>> np.allclose(truth, model.explain(X[:2]).values, atol=1e-5)
+        True
     """
     if not hasattr(model, "explain"):
         raise TypeError(f"model is a {type(model).__name__} without explain(x).")

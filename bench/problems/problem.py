@@ -38,6 +38,16 @@ class Problem:
     Raises:
         TypeError: If `game_factory` is not callable.
         ValueError: If there are no explicands, or a word is not one of those above.
+
+    Example:
+        >>> import torch
+        >>> from baselines import TableGame
+        >>> from bench import Problem
+        >>> def games(x):
+        ...     return TableGame(torch.arange(8.0).expand(len(x), 8)[..., None])
+        >>> toy = Problem("toy", torch.zeros(2, 3), None, games, players=("a", "b", "c"))
+        >>> toy.name, toy.players
+        ('toy', ('a', 'b', 'c'))
     """
 
     name: str

@@ -270,6 +270,8 @@ class _Run:
             values = self.memo.ask(rows)
             self.asked += self.memo.n_seen - before
             return values
+        if not len(rows):  # a budget that pays for the ends alone
+            return self.ends[:, :0]
         if self.early is None:
             self.asked += len(rows)
             return ask(self.game, rows, self.chunk_size)
@@ -307,7 +309,7 @@ class _Run:
         order = self.orders(self.game.n_players, self.key, 0)[:1]
         rows, shares = partial_order(order, budget)
         values = self._values(rows)
-        if self.memo is None:
+        if self.memo is None and len(rows):
             self.early = (rows, values)
         line = torch.cat([self.ends[:, :1], values, self.ends[:, 1:]], 1).double()
         answer = Estimate(torch.einsum("bmk,mn->bnk", line.diff(dim=1), shares.to(line.device)))

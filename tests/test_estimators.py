@@ -115,6 +115,20 @@ def test_a_budget_below_two_is_refused_with_what_is_needed(claim: Claim, budget:
 
 
 @EVERY
+@pytest.mark.parametrize("n", [6, 20, 21])  # all values kept; ends asked at once; nothing kept
+@pytest.mark.parametrize("budget", [2, 3])
+def test_the_least_budgets_can_be_spent_and_continued(claim: Claim, n: int, budget: int):
+    game = random_unanimity(n, 3 * n, (1, 2), 0, 2, 1).make()
+    first = claim.estimator(game, budget, generator=seeded(1))
+    assert first.n_evals <= budget
+    for extra in (0, 1, 60):
+        answer = first.more(extra)
+        gap = answer.values.sum(1) - (total(game) - answer.base_values)
+        assert gap.abs().max() <= 1e-9
+        assert answer.n_evals <= budget + extra
+
+
+@EVERY
 @pytest.mark.parametrize("budget", [2.5, True])
 def test_a_budget_that_is_no_count_is_refused(claim: Claim, budget):
     with pytest.raises(TypeError, match="budget"):

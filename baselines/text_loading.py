@@ -19,7 +19,7 @@ def load_classifier(name_or_dir: str | PathLike[str]) -> tuple[Any, Any]:
         The network and the tokenizer.
 
     Raises:
-        OSError: If there is no such model, or a file of it is missing.
+        FileNotFoundError: If there is no such model, or its config or weights are missing.
         ValueError: If a file is damaged, weights are missing or left over, or the tokenizer is not
             the network's.
     """
@@ -32,6 +32,11 @@ def load_classifier(name_or_dir: str | PathLike[str]) -> tuple[Any, Any]:
         network, loading = AutoModelForSequenceClassification.from_pretrained(
             name_or_dir, output_loading_info=True
         )
+    except OSError as error:
+        here = "a file of it is missing or damaged" if Path(name_or_dir).is_dir() else "no folder"
+        raise FileNotFoundError(
+            f"no classifier {name_or_dir}: {here}, and transformers says: {error}"
+        ) from error
     except (SafetensorError, RuntimeError) as error:  # torn file, shapes that do not fit
         raise ValueError(
             f"the weights in {name_or_dir} are damaged or do not fit its config ({error})."

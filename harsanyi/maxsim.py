@@ -18,6 +18,7 @@ from torch import Tensor
 from baselines.explanation import Explanation
 from harsanyi.maxima import joint_maximum_shapley, maximum_pairs, maximum_shapley
 from harsanyi.quadrature import exact_nodes, legendre_rule
+from harsanyi.text_options import flags_of
 
 Side = Literal["document", "both"]
 
@@ -90,7 +91,8 @@ class MaxSim:
                 f"query vectors have {asked.shape[1]} numbers and document vectors "
                 f"{offered.shape[1]}; encode both alike."
             )
-        return asked @ offered.T
+        wide = torch.promote_types(asked.dtype, offered.dtype)
+        return asked.to(wide) @ offered.to(wide).T
 
     def score(self, query: Any, documents: Sequence[Any], present: Any = None) -> Tensor:  # noqa: ANN401
         """Scores `(b,)` of documents, with the vectors `present` kept: the game.
@@ -99,12 +101,20 @@ class MaxSim:
             query: A text, a pair (tokens, vectors), or vectors.
             documents: As many as wanted, each like the query.
             present: One list of flags per document; None keeps all.
+
+        Raises:
+            TypeError: If flags are neither booleans nor 0 and 1.
+            ValueError: If they do not fit the documents.
         """
         found = []
+        if present is not None and len(present) != len(documents):
+            raise ValueError(
+                f"present has {len(present)} rows; there are {len(documents)} documents."
+            )
         for place, document in enumerate(documents):
             sims = self.similarities(query, document)
             if present is not None:
-                kept = torch.as_tensor(np.asarray(present[place], dtype=bool))
+                kept = flags_of(present[place], place)
                 if kept.shape != sims.shape[1:]:
                     raise ValueError(
                         f"present[{place}] has shape {tuple(kept.shape)}; the document has "

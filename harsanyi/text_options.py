@@ -67,7 +67,7 @@ def presence(present: Any, real: Tensor, players: Sequence[Sequence[str]]) -> Te
             raise ValueError(f"present has {len(present)} rows; there are {len(real)} texts.")
         mask = torch.zeros_like(real)
         for place, row in enumerate(present):
-            flags = _flags(row, place)
+            flags = flags_of(row, place)
             if flags.ndim != 1 or len(flags) not in (len(players[place]), real.shape[1]):
                 raise ValueError(
                     f"present[{place}] has shape {tuple(flags.shape)}; the text has "
@@ -84,7 +84,16 @@ def presence(present: Any, real: Tensor, players: Sequence[Sequence[str]]) -> Te
     return present.to(real.device) & real
 
 
-def _flags(row: Any, place: int) -> Tensor:  # noqa: ANN401
+def flags_of(row: Any, place: int) -> Tensor:  # noqa: ANN401
+    """One row of `present` as a bool tensor.
+
+    Args:
+        row: Booleans, or 0 and 1.
+        place: Its number, for the message.
+
+    Raises:
+        TypeError: If there is anything else in it.
+    """
     flags = np.asarray(row)
     numbers_too = flags.dtype.kind in "iu" and bool(np.isin(flags, (0, 1)).all())
     if flags.size and flags.dtype != bool and not numbers_too:

@@ -119,4 +119,15 @@ def test_what_cannot_be_scored_is_refused_by_name():
     with pytest.raises(ValueError, match="floor=0"):
         model.explain(query, documents, players="both")
     with pytest.raises(ValueError, match=r"present\[0\]"):
-        model.score(query, documents, [[True], [True] * 4])
+        model.score(query, documents, [[True], *([True] * len(one) for one in documents[1:])])
+    with pytest.raises(ValueError, match="present has 1 rows"):
+        model.score(query, documents, [[True]])
+    with pytest.raises(TypeError, match="flags"):
+        model.score(query, documents[:1], [["no"] * len(documents[0])])
+
+
+def test_vectors_of_two_precisions_meet_in_the_wider():
+    model, query, documents = search()
+    mixed = model.explain(query.float(), documents)
+    assert mixed.values.dtype == torch.float64
+    assert (mixed.values - model.explain(query, documents).values).abs().max() <= 1e-6

@@ -276,6 +276,8 @@ def _edited(path, **words):
         (lambda f: _edited(f / "config.json", num_hidden_layers=1), ValueError, "different models"),
         (lambda f: _edited(f / "config.json", num_hidden_layers=3), ValueError, "lacks the weights"),
         (lambda f: _edited(f / "config.json", hidden_size=32), ValueError, "do not fit"),
+        (lambda f: (f / "config.json").write_text("{"), OSError, "no classifier"),
+        (lambda f: (f / "model.safetensors").unlink(), OSError, "no classifier"),
         (lambda f: shutil.rmtree(f), OSError, "no folder"),
     ],
 )  # fmt: skip

@@ -494,3 +494,20 @@ def test_calibration_does_not_mind_how_far_texts_are_padded(texts) -> None:
     alone = made.config.conformal["0"]["0.8"]
     made.calibrate(given, Labels.now(model, given, 4).explanation(), levels=(0.8,))
     assert made.config.conformal["0"]["0.8"] == pytest.approx(alone)
+
+
+def test_what_an_explainer_of_texts_cannot_read_is_refused_by_name() -> None:
+    model = text_model(removal="drop")
+    with pytest.raises(TypeError, match=r"TextModel\.from_pretrained"):
+        AmortizedExplainer.from_target("a-folder")
+    with pytest.raises(ValueError, match="'padded' and 'max_length'"):
+        AmortizedExplainer.from_target(model, encoder={"depth": 2})
+    made = AmortizedExplainer.from_target(model)
+    with pytest.raises(TypeError, match="examples are numbers"):
+        made.explain(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="example 0 is blank"):
+        made.explain(["\u200b"])
+    labels = Labels.now(model, ["good film", "bad"], 1)
+    for validation in (None, 1):
+        with pytest.raises(TypeError, match=f"validation={validation}"):
+            made.fit(labels, validation)

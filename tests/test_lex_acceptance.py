@@ -176,7 +176,7 @@ def test_the_mean_over_imputations_must_be_over_probabilities(syn6, monkeypatch)
     monkeypatch.setattr(likelihood, "log_mean_exp", lambda w, dim: -log_mean_exp(-w, dim))
     wrong = selector(problem, box, price=0.04)
     ours, theirs = (scored(lex, problem) for lex in (right, wrong))
-    assert tpr_at_k(*ours).mean() > tpr_at_k(*theirs).mean()
+    assert tpr_at_k(*ours).mean() - tpr_at_k(*theirs).mean() >= 0.15
     assert wrong.select(problem.X_test).mean.mean() > right.select(problem.X_test).mean.mean()
 
 

@@ -220,7 +220,10 @@ def _module(place: str) -> Any:  # noqa: ANN401 - a module
         raise ValueError(f"{path} is no Python file that could be loaded.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # so that dataclasses in it find their module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ValueError(f"{path} is no valid Python ({error}).") from error
     return module
 
 

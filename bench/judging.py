@@ -47,12 +47,16 @@ def judge_problem(
         The leaderboard.
 
     Raises:
-        ValueError: If there is no such problem, or the folder holds another run.
+        FileNotFoundError: If the guest names a file that is not there.
+        ValueError: If there is no such problem or guest, or the folder holds another run.
     """
     from bench import contender_table
+    from bench.contenders import contender_from
     from bench.finishing import write_run
     from bench.report import read_parquet
 
+    if guest:  # before anything is judged or planned: a typing error must cost nothing
+        contender_from(guest)
     chosen = [label for label in contender_table() if label.split("@")[0] in ESTIMATORS]
     words: dict[str, Any] = {"rows": rows, "seed": seed, "truth_budget": truth_budget}
     problem, truth = _problem_and_truth(name, target_model=target_model, **words)

@@ -61,6 +61,12 @@ def _learn(name: str, column: Any) -> Column:  # noqa: ANN401
     known = column[column.notna()]
     if types.is_object_dtype(column.dtype) and len(known) and all(map(_is_number, known)):
         return Column(name)
+    strange = next((value for value in known if isinstance(value, (list, dict, set))), None)
+    if strange is not None:
+        raise TypeError(
+            f"column {name!r} of X holds a {type(strange).__name__}; pass numbers, strings, "
+            "booleans or categories, one per cell."
+        )
     labels = {_label(value) for value in known}
     if not labels:
         return Column(name)  # wholly missing: a number that is never known

@@ -224,6 +224,7 @@ def baseline_row(
         `(n,)`, float64; NaN where a column was never known.
 
     Raises:
+        TypeError: If `given` is neither a word nor a row.
         ValueError: If the row has another length, a name or category is unknown, or a number is
             infinite.
     """
@@ -238,6 +239,11 @@ def baseline_row(
     if hasattr(given, "to_dict") and not isinstance(given, Mapping):
         given = given.to_dict() if getattr(given, "ndim", 2) == 1 else given.iloc[0].to_dict()
     if not isinstance(given, Mapping):
+        if not hasattr(given, "__iter__"):
+            raise TypeError(
+                f"baseline is a {type(given).__name__}; pass 'mean', 'learned' or one raw row, a "
+                "sequence in the order of the columns or a mapping by name."
+            )
         values = list(given)
         if len(values) != len(columns):
             raise ValueError(f"baseline has {len(values)} entries; X has {len(columns)} columns.")

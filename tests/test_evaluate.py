@@ -17,6 +17,7 @@ from bench import evaluate, ground_truth, leaderboard, own_problem, paired_diffe
 from bench.contenders import contender_from, contender_table
 from bench.curves import removal_games
 from bench.evaluation import contender_generator
+from bench.judging import judge_problem
 from bench.metrics import NotComparable
 from bench.problems.problem import Problem
 from bench.problems.synthetic import airport, unanimity_sum
@@ -397,9 +398,19 @@ def test_a_users_own_file_joins_the_leaderboard(tmp_path) -> None:
         contender_from(f"{tmp_path / 'mine.py'}:other")
     with pytest.raises(FileNotFoundError, match=r"yours\.py"):
         contender_from(f"{tmp_path / 'yours.py'}:explainer")
+    (tmp_path / "broken.py").write_text("def explainer(:")
+    with pytest.raises(ValueError, match=r"broken\.py is no valid Python"):
+        contender_from(f"{tmp_path / 'broken.py'}:explainer")
     with pytest.raises(ValueError, match="contender 'magic' is unknown"):
         contender_from("magic")
     assert contender_from("baselines.exact:exact_shapley") is exact_shapley
+
+
+@pytest.mark.parametrize("guest", ["mine.py:explainer", "mine.py", "nobody@9"])
+def test_a_guest_that_cannot_be_found_is_refused_before_anything_is_planned(guest, tmp_path):
+    with pytest.raises((FileNotFoundError, ValueError), match=guest.split(":")[0]):
+        judge_problem("synthetic/airport", tmp_path / "run", rows=2, guest=guest, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_curves_are_drawn_under_every_absence_a_problem_has() -> None:

@@ -79,6 +79,8 @@ def test_a_column_without_known_cells_can_be_a_player(parts, known):
         ("coalition_weight", float("nan"), ValueError),
         ("coalition_weight", "half", TypeError),
         ("patience", -1, ValueError),
+        ("baseline", 3, TypeError),
+        ("baseline", "median", ValueError),
         ("class_weight", {0: -1, 1: 1}, ValueError),
     ],
 )
@@ -86,6 +88,14 @@ def test_settings_out_of_range_are_refused_by_name(name, value, kind):
     X, y = table()
     with pytest.raises(kind, match=name):
         HarsanyiClassifier(**{**QUICK, "parts": ("additive",), name: value}).fit(X, y)
+
+
+@pytest.mark.parametrize("cell", [[1], {"a": 1}, {1}])
+def test_cells_that_hold_several_things_are_refused_with_their_column(cell):
+    X, y = table()
+    X["many"] = [cell] * len(X)
+    with pytest.raises(TypeError, match="'many'"):
+        HarsanyiClassifier(**QUICK, parts=("additive",)).fit(X, y)
 
 
 @pytest.mark.parametrize("scale", [1e308, -1e160])

@@ -49,6 +49,11 @@ class AmortizedConfig(PreTrainedConfig):
         conformal: Half-widths of intervals.
         adapters: Settings of LoRA adapters, or None.
         format_version: Version of the saved form.
+
+    Example:
+        >>> from amortized import AmortizedConfig
+        >>> AmortizedConfig().estimand
+        'shapley'
     """
 
     model_type = "amortized-explainer"
@@ -115,6 +120,18 @@ class AmortizedExplainer(PreTrainedModel):
 
     Args:
         config: Fixes all shapes.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from amortized import AmortizedExplainer, LabelStore
+        >>> from baselines import BaselineImputer, MaskedGame
+        >>> def model(x):
+        ...     return MaskedGame(lambda rows: rows.prod(1), x, BaselineImputer(1.0))
+        >>> X = torch.linspace(0.5, 1.5, 120).view(40, 3)
+        >>> store = LabelStore(tempfile.mkdtemp()).generate(model, X, progress=False)
+        >>> explainer = AmortizedExplainer.from_target(model, X).fit(store, epochs=1, progress=False)
+        >>> explainer.explain(X[:2]).values.shape
+        torch.Size([2, 3, 1])
     """
 
     config_class = AmortizedConfig

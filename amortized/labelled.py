@@ -40,6 +40,16 @@ class Labels:
         estimand: What a value stands for.
         method: Who made them.
         spans: Int64 `(P, 3)`, part, start and stop of each player's characters; None without text.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from amortized import LabelStore
+        >>> from baselines import BaselineImputer, MaskedGame
+        >>> def model(x):
+        ...     return MaskedGame(lambda rows: rows.prod(1), x, BaselineImputer(1.0))
+        >>> store = LabelStore(tempfile.mkdtemp()).generate(model, torch.arange(30.0).view(6, 5), progress=False)
+        >>> len(store.labels())
+        6
     """
 
     card: GameCard

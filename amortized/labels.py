@@ -112,6 +112,16 @@ class LabelStore:
 
     Raises:
         ValueError: If the folder holds something else, or a store of another version.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from amortized import LabelStore
+        >>> from baselines import BaselineImputer, MaskedGame
+        >>> def model(x):
+        ...     return MaskedGame(lambda rows: rows.prod(1), x, BaselineImputer(1.0))
+        >>> store = LabelStore(tempfile.mkdtemp()).generate(model, torch.arange(30.0).view(6, 5), progress=False)
+        >>> store.labels().values.shape  # all players of all rows, one output
+        torch.Size([30, 1])
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:

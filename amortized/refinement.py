@@ -218,6 +218,11 @@ def worth_evaluations(mse: float, pair_variance: float, n_players: float) -> flo
     Returns:
         Coalitions per example, both ends included; infinite where the error is not above zero.
         Below one pair, `2 n` coalitions, it is an extrapolation that no sampler offers.
+
+    Example:
+        >>> from amortized import worth_evaluations
+        >>> worth_evaluations(mse=0.01, pair_variance=0.05, n_players=11)  # five pairs of orders
+        102.0
     """
     if mse <= 0:
         return float("inf")

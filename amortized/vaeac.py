@@ -41,6 +41,14 @@ class VAEACImputer(StoredImputer):
         ValueError: If a size is not positive, or `flat` has another length.
 
     Source: Ivanov, Figurnov and Vetrov (2019).
+
+    Example:
+        >>> import torch
+        >>> from amortized import VAEACImputer
+        >>> X = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> imputer = VAEACImputer.fit(X, epochs=1)
+        >>> imputer(X[:2], torch.tensor([[[True, False, False]]])).shape  # (b, m, r, n)
+        torch.Size([2, 1, 16, 3])
     """
 
     description = "VAEAC imputer"

@@ -24,6 +24,20 @@ class AttentionRollout:
         TypeError: If the model is no transformers model.
 
     Source: Abnar and Zuidema (2020), sec. 3, heads averaged.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+        >>> from baselines import AttentionRollout
+        >>> ids = {"[PAD]": 0, "[UNK]": 1, "a": 2, "good": 3, "film": 4}
+        >>> core = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+        >>> core.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]")
+        >>> sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        >>> network = BertForSequenceClassification(BertConfig(vocab_size=5, **sizes)).eval()
+        >>> network.set_attn_implementation("eager")
+        >>> AttentionRollout(network, tokenizer).explain(["a good film"]).values.shape
+        torch.Size([1, 3, 1])
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any = None, *, position: int = 0) -> None:  # noqa: ANN401

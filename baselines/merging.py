@@ -98,6 +98,11 @@ def _check_same(first: Explanation, other: Explanation) -> None:
     base, theirs = first.base_values.double(), other.base_values.to(first.base_values).double()
     if bool(((base - theirs).abs() > APART * base.abs().clamp(min=1.0)).any()):
         raise ValueError("explanations have different base_values; merge runs of one game.")
+    if first.estimand not in ("shapley", "owen"):
+        return  # values of other estimands need not sum to anything
+    totals = [run.values.double().cpu().sum(1) for run in (first, other)]
+    if bool(((totals[0] - totals[1]).abs() > APART * totals[0].abs().clamp(min=1.0)).any()):
+        raise ValueError("explanations have different totals; merge runs on the same rows.")
 
 
 def _pooled(runs: Sequence[Explanation]) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:

@@ -65,6 +65,21 @@ class TextModel:
     Attributes:
         network: The classifier.
         tokenizer: Its tokenizer.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+        >>> from baselines import TextModel, shapley
+        >>> ids = {"[PAD]": 0, "[UNK]": 1, "a": 2, "good": 3, "film": 4}
+        >>> core = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+        >>> core.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]")
+        >>> sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        >>> network = BertForSequenceClassification(BertConfig(vocab_size=5, **sizes)).eval()
+        >>> model = TextModel(network, tokenizer, players="word", removal="drop")
+        >>> e = shapley(model(["a good film"]), budget=64)
+        >>> e.values.shape, e.exact  # one text, three words, two classes
+        (torch.Size([1, 3, 2]), True)
     """
 
     def __init__(

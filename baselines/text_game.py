@@ -35,6 +35,20 @@ class TextGame:
             characters of it.
         n_cut: Int64 `(b,)`, characters cut off because the text is too long for the model.
         n_evals: Model rows used so far; a coalition asked for twice in one call is one row.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+        >>> from baselines import TextModel, exact_shapley
+        >>> ids = {"[PAD]": 0, "[UNK]": 1, "a": 2, "good": 3, "film": 4}
+        >>> core = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+        >>> core.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]")
+        >>> sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        >>> network = BertForSequenceClassification(BertConfig(vocab_size=5, **sizes)).eval()
+        >>> game = TextModel(network, tokenizer, removal="drop")(["a good film", "film"])
+        >>> game.n_explicands, game.n_players, game.player_mask.tolist()
+        (2, 3, [[True, True, True], [True, False, False]])
     """
 
     tile_cells = 2**22

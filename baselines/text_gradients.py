@@ -26,6 +26,20 @@ class TextIntegratedGradients:
         ValueError: If there is no node.
 
     Source: Sundararajan, Taly and Yan (2017), eq. 1.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+        >>> from baselines import TextIntegratedGradients, TextModel
+        >>> ids = {"[PAD]": 0, "[UNK]": 1, "a": 2, "good": 3, "film": 4}
+        >>> core = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+        >>> core.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]")
+        >>> sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        >>> network = BertForSequenceClassification(BertConfig(vocab_size=5, **sizes)).eval()
+        >>> model = TextModel(network, tokenizer, removal="drop")
+        >>> TextIntegratedGradients(model, n_steps=8).explain(["a good film"]).values.shape
+        torch.Size([1, 3, 2])
     """
 
     name = "integrated gradients"

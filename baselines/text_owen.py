@@ -42,6 +42,20 @@ def sentence_owen(
         ValueError: If the budget is below 2, a text holds no player, or players are sentences.
 
     Source: Owen (1977).
+
+    Example:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+        >>> from baselines import TextModel, sentence_owen
+        >>> ids = {"[PAD]": 0, "[UNK]": 1, "a": 2, "good": 3, "film": 4}
+        >>> core = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+        >>> core.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]")
+        >>> sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        >>> network = BertForSequenceClassification(BertConfig(vocab_size=5, **sizes)).eval()
+        >>> model = TextModel(network, tokenizer, players="word", removal="drop")
+        >>> sentence_owen(model, ["a good film. good film"], budget=64).values.shape[1]
+        5
     """
     if model.players == "sentence":
         raise ValueError("players='sentence' has no level below; use players='word'.")

@@ -103,9 +103,11 @@ def pareto(board: "pd.DataFrame") -> "Axes":
     ax = new_axes(6.4, 3.7)
     ax.set_xscale("log")
     ax.set_yscale("log")
+    ax.autoscale(enable=False)  # points that all lie on the floor have no extent of their own
     errors = [row["nrmse"] for row in rows if row["nrmse"] > ROUNDING] or [0.05]
     floor = min(errors) * (0.2 if len(errors) < len(rows) else 0.6)
-    highs = [np.sqrt(max(row["relative_error_hi"], 0.0)) for row in rows]
+    highs = np.array([max(row["relative_error_hi"], 0.0) for row in rows], dtype=float)
+    highs = np.sqrt(highs[np.isfinite(highs)])
     placed: list[tuple[float, float]] = []
     for i, (family, members) in enumerate(families.items()):
         members = sorted(members, key=cost_of)
@@ -113,7 +115,7 @@ def pareto(board: "pd.DataFrame") -> "Axes":
         near = sum(abs(x - spot[0]) < 0.3 and abs(y - spot[1]) < 0.15 for x, y in placed)
         placed.append(spot)  # names of points that lie together are stacked
         _draw_family(ax, clean(family, 30), members, FAMILY_COLOURS[i % 6], floor, 4 - 11 * near)
-    ax.set_ylim(0.6 * floor, 1.4 * max(*errors, *np.nan_to_num(highs), 2 * floor))
+    ax.set_ylim(0.6 * floor, 1.4 * max(*errors, *highs, 2 * floor))
     costs = [cost_of(row) for row in rows]
     ax.set_xlim(min(costs) / 1.6, max(costs) * 2.2)
     _plain_log_ticks(ax)

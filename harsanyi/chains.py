@@ -42,6 +42,19 @@ class MatrixProducts:
         ValueError: If shapes disagree or a number is not finite.
 
     Source: tensor trains as games, Marzouk et al. (2025); the diagonal, Owen (1972).
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import MatrixProducts
+        >>> game = MatrixProducts(  # one number as state: v = (1 + 1)(1 + 2) with both present
+        ...     start=torch.ones(1, 1),
+        ...     steps=torch.tensor([1.0, 2.0]).view(1, 2, 1, 1),
+        ...     drives=torch.zeros(1, 2, 1),
+        ...     reads=torch.zeros(1, 2, 1, 1),
+        ...     ends=torch.ones(1, 1),
+        ... )
+        >>> game.shapley()[0, :, 0]
+        tensor([2., 3.])
     """
 
     start: Tensor

@@ -37,6 +37,13 @@ class MaxSim:
 
     Source: Khattab and Zaharia (2020), ColBERT; values by the airport game of Littlechild and Owen
         (1973).
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import MaxSim
+        >>> query, document = torch.eye(2), torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+        >>> MaxSim().explain(query, [document]).values[0, :, 0]  # what each document vector adds
+        tensor([0.7000, 1.1000])
     """
 
     def __init__(

@@ -37,6 +37,13 @@ class HarsanyiConfig(PreTrainedConfig):
         estimator: What a scikit-learn estimator needs beside the net.
         measures: What was measured on held-out rows.
         format_version: Version of the saved form.
+
+    Example:
+        >>> import torch
+        >>> from harsanyi import HarsanyiConfig
+        >>> config = HarsanyiConfig.image(size=8, players="patches", patch=4)
+        >>> config.n_players
+        4
     """
 
     model_type = "harsanyi"

@@ -16,6 +16,9 @@ from harsanyi.text_net import TextNet
 TOKENS = 4096
 """Most slots of one bundle, so that long texts do not fill the memory."""
 
+PASSES, FEWEST_STEPS = 5, 400
+"""Epochs by default, and the steps that they should come to at least."""
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -142,6 +145,19 @@ def rare_words(ids: Tensor, vocab_size: int, pull: float = 0.25) -> Tensor:
     """
     counts = torch.bincount(ids.flatten(), minlength=vocab_size).float()
     return pull / (pull + counts)
+
+
+def passes(n_texts: int, batch_size: int) -> int:
+    """Epochs that a set of texts takes by default: few texts need more of them.
+
+    Args:
+        n_texts: Texts to learn from.
+        batch_size: Texts of a step.
+
+    Returns:
+        `PASSES`, or as many as make `FEWEST_STEPS`.
+    """
+    return max(PASSES, -(-FEWEST_STEPS * batch_size // n_texts))
 
 
 def train_text_net(

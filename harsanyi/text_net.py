@@ -43,6 +43,14 @@ class TextNet(nn.Module):
 
     Raises:
         ValueError: If the gauge and the outputs disagree, or there is neither vocabulary nor input.
+
+    Example:
+        >>> from harsanyi import HarsanyiForTextClassification
+        >>> texts = ["a good film", "a bad film", "not a good film", "not a bad film"] * 8
+        >>> labels = ["good", "bad", "bad", "good"] * 8
+        >>> net = HarsanyiForTextClassification.from_texts(texts, labels, width=8, epochs=1)
+        >>> type(net.net).__name__
+        'TextNet'
     """
 
     def __init__(self, config: Any) -> None:  # noqa: ANN401

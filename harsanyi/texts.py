@@ -22,7 +22,7 @@ from harsanyi.player_finders import find_players, id_of, read_tokenizer
 from harsanyi.pretrained import HarsanyiConfig, HarsanyiOutput, HarsanyiPreTrainedModel
 from harsanyi.sentence_encoders import Encoder, encode_sentences, named_encoder
 from harsanyi.text_designs import DESIGNS, specs_of
-from harsanyi.text_fitting import Bundle, TextLoss, bundles, train_text_net
+from harsanyi.text_fitting import Bundle, TextLoss, bundles, passes, train_text_net
 from harsanyi.text_labels import check_labels, classes_of, is_regression, label_names, plain_labels
 from harsanyi.text_net import TextNet, drawn
 from harsanyi.text_options import check_finite, check_options, presence, seed_of
@@ -56,6 +56,14 @@ class HarsanyiTextConfig(HarsanyiConfig):
         tolerance: Error that matrix products may certify instead of taking all nodes; 0: exact.
         padding: Id that pads.
         unknown: Id of unknown players.
+
+    Example:
+        >>> from harsanyi import HarsanyiForTextClassification
+        >>> texts = ["a good film", "a bad film", "not a good film", "not a bad film"] * 8
+        >>> labels = ["good", "bad", "bad", "good"] * 8
+        >>> net = HarsanyiForTextClassification.from_texts(texts, labels, width=8, epochs=1)
+        >>> net.config.classes
+        ['bad', 'good']
     """
 
     model_type = "harsanyi-text"
@@ -85,6 +93,15 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         net: A fitted net to wrap in place of a fresh one.
         tokenizer: Finds the players; saved beside the weights.
         encoder: Maps a list of sentences to an array `(m, input_width)`, where players are sentences.
+
+    Example:
+        >>> from harsanyi import HarsanyiForTextClassification
+        >>> texts = ["a good film", "a bad film", "not a good film", "not a bad film"] * 8
+        >>> labels = ["good", "bad", "bad", "good"] * 8
+        >>> net = HarsanyiForTextClassification.from_texts(texts, labels, width=8, epochs=1)
+        >>> e = net.explain(["not a good film"])
+        >>> e.values.shape, e.exact  # one text, four words, two classes
+        (torch.Size([1, 4, 2]), True)
     """
 
     config_class = HarsanyiTextConfig
@@ -123,7 +140,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         tokenizer: PreTrainedTokenizerFast | None = None,
         encoder: Encoder | str | None = None,
         problem_type: str | None = None,
-        epochs: int = 5,
+        epochs: int | None = None,
         batch_size: int = 64,
         lr: float = 2e-3,
         weight_decay: float = 0.1,
@@ -152,7 +169,8 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
             encoder: For sentences: a function from a list of sentences to vectors `(m, d)`, or the
                 name or folder of a transformers encoder.
             problem_type: "regression", or None for classification.
-            epochs: Passes over the texts.
+            epochs: Passes over the texts; None takes 5, and more where these are fewer than 400
+                steps.
             batch_size: Texts per step, fewer where they are long.
             lr: Peak learning rate.
             weight_decay: Of AdamW.
@@ -222,7 +240,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
             net,
             data,
             model._targets(labels),
-            epochs=epochs,
+            epochs=passes(len(listed), batch_size) if epochs is None else epochs,
             batch_size=batch_size,
             lr=lr,
             weight_decay=weight_decay,

@@ -151,7 +151,7 @@ def test_a_bad_table_is_one_line_and_exit_code_2(home, name):
         (["train", "{}/data.csv", "--target", "lable"], "did you mean 'label'"),
         (["train", "{}/no.csv", "--target", "label"], "no such file"),
         (["train", "{}", "--target", "label"], "a folder"),
-        (["train", "text", "{}/data.csv", "--target", "label"], "available: tabular"),
+        (["train", "audio", "{}/data.csv", "--target", "label"], "available: tabular"),
         (["train", "tabular"], "Pass a file"),
         (["train", "a", "b", "c"], "3 arguments"),
         (["train", "{}/data.csv", "--target", "label", "--task", "guess"], "task='guess'"),

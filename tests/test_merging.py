@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import baselines
-from baselines import Explanation, exact_shapley, merge, permutation_shapley
+from baselines import Explanation, TableGame, exact_shapley, merge, permutation_shapley
 from tests.known_games import random_unanimity
 
 
@@ -109,3 +109,14 @@ def test_runs_from_files_merge_and_an_exact_one_settles_it(tmp_path):
     exact = exact_shapley(small.make())
     sampled = permutation_shapley(small.make(), 60)
     assert merge([sampled, exact]) is exact
+
+
+def test_runs_on_other_rows_are_refused():
+    first, other = torch.randn(2, 1, 2**6, 1, generator=torch.Generator().manual_seed(0)).double()
+    other[:, 0] = first[:, 0]
+    runs = [
+        permutation_shapley(TableGame(table), 20, generator=torch.Generator().manual_seed(seed))
+        for seed, table in enumerate((first, other))
+    ]
+    with pytest.raises(ValueError, match="totals"):
+        merge(runs)

@@ -37,6 +37,14 @@ class LEXForTables:
             `presets.l2x(k=4)`.
 
     Source: Senetaire, Garreau, Frellsen and Mattei (2023).
+
+    Example:
+        >>> import pandas as pd
+        >>> from amortized import LEXForTables
+        >>> X = pd.DataFrame({"age": range(40), "city": ["north", "south"] * 20})
+        >>> model = LEXForTables(target_rate=0.5, epochs=1, predictor_epochs=1)
+        >>> model.fit(X, ["yes" if age > 19 else "no" for age in X["age"]]).explain(X[:3]).players
+        ['age', 'city']
     """
 
     def __init__(

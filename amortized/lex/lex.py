@@ -59,6 +59,17 @@ class LEX(Likelihood):
 
     Source: Senetaire, Garreau, Frellsen and Mattei (2023), Explainability as statistical
         inference.
+
+    Example:
+        >>> import numpy as np
+        >>> from amortized import LEX
+        >>> from baselines import GaussianImputer
+        >>> X = np.random.default_rng(0).normal(size=(200, 4))
+        >>> y = (X[:, 0] > 0).astype(int)
+        >>> lex = LEX.for_tabular(4, 2, imputer=GaussianImputer.fit(X), target_rate=0.25, random_state=0)
+        >>> e = lex.fit(X, y, epochs=2).explain(X[:5])
+        >>> e.estimand, e.values.shape  # probabilities of being selected
+        ('selection', torch.Size([5, 4, 1]))
     """
 
     def __init__(

@@ -34,6 +34,14 @@ class LEXForTexts(LEX):
     `max_words` is cut, and `explain` says how many words it saw.
 
     Source: Lei, Barzilay and Jaakkola (2016); Senetaire, Garreau, Frellsen and Mattei (2023).
+
+    Example:
+        >>> from amortized import LEX
+        >>> texts = ["a good film", "a bad film"] * 20
+        >>> lex = LEX.for_text(texts, 2, target_rate=0.34, width=4, random_state=0)
+        >>> e = lex.fit(texts, ["good", "bad"] * 20, epochs=1, predictor_epochs=1).explain(texts[:2])
+        >>> e.estimand, e.values.shape
+        ('selection', torch.Size([2, 3, 1]))
     """
 
     vocabulary: Vocabulary

@@ -47,6 +47,14 @@ class SequentialUnmasking(nn.Module):
 
     Source: after Oosterhuis, Lyu and Anand (2024), sequential unmasking without reversion; trained
         by the score function with a leave-one-out baseline.
+
+    Example:
+        >>> import numpy as np
+        >>> from amortized import SequentialUnmasking
+        >>> X = np.random.default_rng(0).normal(size=(100, 4))
+        >>> model = SequentialUnmasking(4, 2, k=2, width=8).fit(X, (X[:, 0] > 0).astype(int), epochs=1)
+        >>> model.explain(X[:3]).values.sum(1).flatten().tolist()  # two features each
+        [2.0, 2.0, 2.0]
     """
 
     def __init__(

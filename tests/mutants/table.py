@@ -435,14 +435,14 @@ MUTANTS = (
     ),
     Mutant(
         bug="the page does not escape names",
-        file="bench/report.py",
+        file="bench/pages.py",
         source="autoescape=True",
         replacement="autoescape=False",
         test="test_report.py::test_names_are_words_and_never_markup",
     ),
     Mutant(
         bug="terminal tables read names as markup",
-        file="bench/report.py",
+        file="bench/pages.py",
         source="drawn.add_row(*(Text(cell.text) for cell in row))",
         replacement="drawn.add_row(*(cell.text for cell in row))",
         test="test_report.py::test_terminal_tables_write_markup_as_it_is",

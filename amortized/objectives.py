@@ -91,6 +91,8 @@ class KnownNoise:
 
     A label differs from the prediction by the explainer's error, which it predicts, and by the
     label's, which the store knows; unknown ones count as zero.
+
+    Source: Seitzer et al. (2022), sec. 3, for what the plain likelihood does to the mean.
     """
 
     online: bool = dataclasses.field(default=False, init=False)
@@ -102,9 +104,14 @@ class KnownNoise:
         if said.log_scales is None:
             raise ValueError("objective 'nll' needs an explainer with uncertainty=True.")
         noise = (batch.variance.nan_to_num(0.0) / scale.square())[:, None]
-        spread = (2 * (said.log_scales - scale.log())).exp() + noise
+        own = (2 * (said.log_scales - scale.log())).exp()
         gap = ((said.values - batch.values) / scale).square()
-        return player_mean((spread.log() + gap / spread) / 2, batch.mask)
+        # Values learn at the level of error that all share: weighed by its own predicted error, a
+        # hard player would be given up for noise before it is learned (Seitzer et al., 2022).
+        level = player_mean(own.detach(), batch.mask)
+        spread = own + noise
+        told = spread.log() + gap.detach() / spread
+        return player_mean((gap / (level + noise) + told) / 2, batch.mask)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -162,18 +162,23 @@ def test_known_noise_puts_the_rest_of_the_spread_on_the_prediction() -> None:
     truth = torch.zeros(1, 4000, 1, dtype=torch.float64)
     noise = 2 * torch.randn(1, 4000, 1, generator=torch.Generator().manual_seed(0))
     label = truth + noise
-    losses = {
-        spread: float(
-            KnownNoise()(
-                said(truth, torch.full_like(truth, spread).log()),
-                batch(label, 3.0),
-                torch.ones(1),
-                torch.Generator(),
-            )
-        )
-        for spread in (0.25, 0.7, 1.0, 1.4, 3.0)
-    }
-    assert min(losses, key=losses.get) == 1.0
+    slopes = {}
+    for spread in (0.25, 0.7, 1.0, 1.4, 3.0):
+        logs = torch.full_like(truth, spread).log().requires_grad_()
+        loss = KnownNoise()(said(truth, logs), batch(label, 3.0), torch.ones(1), torch.Generator())
+        slopes[spread] = float(torch.autograd.grad(loss, logs)[0].sum())
+    assert max(slopes[0.25], slopes[0.7]) < 0 < min(slopes[1.4], slopes[3.0])
+    assert abs(slopes[1.0]) < 0.3 * min(-slopes[0.7], slopes[1.4])
+
+
+def test_a_hard_player_is_not_given_up_for_noise() -> None:
+    """Equal gaps pull equally, whatever error is predicted for the player."""
+    values = torch.zeros(1, 2, 1, dtype=torch.float64, requires_grad=True)
+    label = torch.ones(1, 2, 1, dtype=torch.float64)
+    logs = torch.tensor([[[-2.0], [2.0]]], dtype=torch.float64)
+    loss = KnownNoise()(said(values, logs), batch(label, 0.0), torch.ones(1), torch.Generator())
+    pulls = torch.autograd.grad(loss, values)[0].flatten()
+    assert pulls[0] == pulls[1] < 0
 
 
 def test_least_squares_vanish_at_the_values_of_an_additive_game() -> None:

@@ -40,7 +40,7 @@ MEASURES = (
     *(f"score_{kind}" for kind in KINDS),
     *(f"rmse_{kind}" for kind in KINDS),
     *(f"runs_{sampler}_{runs}" for sampler in SAMPLERS for runs in RUNS),
-    *("rmse_deepshap", "rmse_fastshap", "rmse_shapley", "value_size"),
+    *("rmse_deepshap", "rmse_fastshap", "value_size"),
     *("epoch_seconds_net", "epoch_seconds_mlp"),
     *(f"{what}_{kind}" for what in ("clean", "attacked", "moved") for kind in ("net", "mlp")),
 )

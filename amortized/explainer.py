@@ -24,6 +24,7 @@ from amortized.heads import NARROW, ends_head, make_head, read_head
 from amortized.objectives import Prediction, normalise
 from amortized.playing import GameCard, GameFactory
 from baselines.explanation import ESTIMANDS, Explanation
+from baselines.randomness import seeded
 
 FORMAT = 1
 """Version of the saved form; another one is refused."""
@@ -248,9 +249,8 @@ class AmortizedExplainer(PreTrainedModel):
             game=dataclasses.asdict(card),
             training=training,
         )
-        with torch.random.fork_rng():
-            seed = 0 if generator is None else int(torch.randint(2**31, (), generator=generator))
-            torch.manual_seed(seed)
+        seed = 0 if generator is None else int(torch.randint(2**31, (), generator=generator))
+        with seeded(seed):
             explainer = cls(config)
         reader = explainer.encoder
         if isinstance(reader, TextEncoder):

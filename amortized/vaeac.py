@@ -17,6 +17,7 @@ from amortized.lex.standard import Standardise
 from baselines import training
 from baselines.coalitions import key_from
 from baselines.imputers import StoredImputer, check_draws, feature_mask, normals
+from baselines.randomness import seeded
 
 TILE = 2**16
 """Imputed rows that are decoded at once."""
@@ -135,8 +136,7 @@ class VAEACImputer(StoredImputer):
             raise ValueError(f"X has {len(rows)} rows; training needs at least two.")
         rows = rearrange(rows, "b ... -> b (...)")
         key = key_from(generator)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(key % 2**31)
+        with seeded(key % 2**31):
             imputer = cls(rows.shape[1], latent, width, depth, n_draws)
         imputer.standardise.learn(rows)
         held, kept = rows[: max(1, len(rows) // 10)], rows[max(1, len(rows) // 10) :]

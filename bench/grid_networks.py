@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.coalitions import all_coalitions
+from baselines.randomness import seeded
 from bench.grid_games import Table
 from bench.problems.tabular import data_folder
 
@@ -99,8 +100,7 @@ def _transformer(ids: list[Tensor], labels: Tensor) -> nn.Module:
         pad_token_id=PAD,
     )
     rows = nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=PAD)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         model = BertForSequenceClassification(config)
         fit = torch.optim.AdamW(model.parameters(), 2e-3)
         model.train()
@@ -117,8 +117,7 @@ def _transformer(ids: list[Tensor], labels: Tensor) -> nn.Module:
 
 
 def _cnn(x: Tensor, y: Tensor, mean: Tensor) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         model = nn.Sequential(
             nn.Conv2d(1, 12, 3, padding=1),
             nn.ReLU(),

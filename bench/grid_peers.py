@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.grid_games import Counted
+from bench.guest_streams import guest_seeded
 
 Answer = NDArray[np.float64]
 Peer = Callable[[Counted, int, int, int], Answer]
@@ -38,11 +39,12 @@ def _shapiq(name: str, **options: Any) -> Peer:  # noqa: ANN401
 
 def _shap_kernel(game: Counted, n: int, budget: int, seed: int) -> Answer:
     shap: Any = importlib.import_module("shap")
-    np.random.seed(seed)  # shap reads the global generator
     explainer = shap.KernelExplainer(lambda z: game(z > 0.5), np.zeros((1, n)))
-    return explainer.shap_values(np.ones((1, n)), nsamples=budget - 2, l1_reg=False, silent=True)[
-        0
-    ]
+    with guest_seeded(seed):
+        found = explainer.shap_values(
+            np.ones((1, n)), nsamples=budget - 2, l1_reg=False, silent=True
+        )
+    return found[0]
 
 
 def _shap_permutation(game: Counted, n: int, budget: int, seed: int) -> Answer:
@@ -59,8 +61,7 @@ def _captum(name: str) -> Peer:
         method = getattr(attr, name)(lambda z: torch.from_numpy(game(z.numpy() > 0.5)))
         # an order of ShapleyValueSampling costs n coalitions, a sample of KernelShap one
         samples = budget // n if name == "ShapleyValueSampling" else budget - 2
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # captum reads the global generator
+        with guest_seeded(seed):
             found = method.attribute(
                 torch.ones(1, n, dtype=torch.float64),
                 baselines=0.0,

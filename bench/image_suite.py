@@ -19,6 +19,7 @@ import torch
 from baselines import shards
 from baselines.coalitions import stream
 from baselines.files import atomic_write
+from baselines.randomness import seeded
 from bench.cells import Grid
 from bench.problems.images import PICTURES, load_pictures
 from bench.provenance import provenance
@@ -261,8 +262,7 @@ def trained(
     channels = 1 if images.ndim == 3 else 3
     folder.mkdir(parents=True, exist_ok=True)
     clock = Clock(folder / "clock.json")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         fitted = HarsanyiForImageClassification(
             image_config(recipe.size, players, channels=channels, **options)
         )

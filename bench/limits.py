@@ -16,6 +16,7 @@ import torch
 
 import baselines
 from baselines import BaselineImputer, MaskedGame
+from baselines.randomness import seeded
 
 
 def _wide(n: int, name: str, per_player: int) -> None:
@@ -54,9 +55,9 @@ CASES: dict[str, Callable[[], None]] = {
 def measure(case: str) -> tuple[float, float]:
     """CPU-seconds and peak MiB of one case, in this process."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     start = time.process_time()
-    CASES[case]()
+    with seeded(0):
+        CASES[case]()
     seconds = time.process_time() - start
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

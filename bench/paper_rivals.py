@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from baselines.randomness import seeded
+
 if TYPE_CHECKING:
     from bench.paper_harsanyinet import Setting
 
@@ -95,8 +97,7 @@ def ordinary_network(one: "Setting", epochs: int) -> nn.Module:
     from baselines import training
 
     x, y = numbers(one, one.learn), labels(one, one.learn)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(one.seed)
+    with seeded(one.seed):
         layers: list[nn.Module] = []
         for place in range(DEPTH):
             layers += [nn.Linear(x.shape[1] if place == 0 else WIDTH, WIDTH), nn.ReLU()]

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from amortized import LEX, LEXForTexts, presets
 from amortized.lex.gradients import Pathwise
-from amortized.lex.networks import seeded
 from amortized.lex.words import PADDING, Vocabulary, WordPredictor
 from baselines import MaskedGame, MaskTokenImputer, training
+from baselines.randomness import seeded
 from bench.problems.rationales import RATIONALES, RationaleProblem
 from bench.selection_metrics import leaks
 

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from amortized.lex.networks import seeded
 from amortized.lex.predictor import ConvPredictor, MLPPredictor
 from baselines import (
     GaussianImputer,
@@ -21,6 +20,7 @@ from baselines import (
     compress,
     training,
 )
+from baselines.randomness import seeded
 from bench.problems.selections import SelectionProblem
 
 Floats = NDArray[np.float64]

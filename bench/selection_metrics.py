@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from amortized.lex.predictor import ConvPredictor, MLPPredictor
 from baselines import training
+from baselines.randomness import seeded
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -196,8 +197,7 @@ class EvalX:
         labels = torch.as_tensor(y, dtype=torch.int64)
         self.groups = None if groups is None else torch.as_tensor(groups)
         held, wide = max(1, len(rows) // 10), rows[0].numel() > 500
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed + 9_000)
+        with seeded(seed + 9_000):
             self.net = _judging_net(rows, int(labels.max()) + 1, width)
         self.net.standardise.learn(rows[held:])  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
         n = rows[0].numel() if groups is None else int(groups.max()) + 1

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from baselines.files import atomic_write
+from baselines.randomness import seeded
 from bench.intervals import mean_interval
 from bench.problems.text_data import TEXT_SETS, TextData, load_texts
 from bench.provenance import provenance
@@ -141,8 +142,7 @@ def _train_rival(kind: str, train: TextData, seed: int, shared: dict[str, Any]) 
     if not all(isinstance(text, str) for text in train.texts):
         raise ValueError(f"{train.name} has pairs of texts; {kind} takes single ones.")
     tokenizer = word_tokenizer([str(text) for text in train.texts])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = RIVALS[kind](len(tokenizer), WIDTH, len(train.classes), DROPOUT)
     net.reset_parameters(torch.Generator().manual_seed(seed))
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from baselines.files import atomic_write
 from baselines.regression import kernel_shap
 from baselines.sampling import permutation_shapley
+from bench.guest_streams import guest_seeded
 from bench.provenance import provenance
 
 PADDED = 510
@@ -147,19 +148,13 @@ def _captum(name: str, samples: int) -> Sampler:
             asked += len(masks)
             return game(masks[None] > 0.5)[0, :, output]
 
-        state = np.random.get_state()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            np.random.seed(seed)
-            try:
-                found = getattr(attr, name)(play).attribute(
-                    torch.ones(1, game.n_players),
-                    baselines=0,
-                    n_samples=samples,
-                    perturbations_per_eval=64,
-                )
-            finally:
-                np.random.set_state(state)
+        with guest_seeded(seed):
+            found = getattr(attr, name)(play).attribute(
+                torch.ones(1, game.n_players),
+                baselines=0,
+                n_samples=samples,
+                perturbations_per_eval=64,
+            )
         return found[0], asked
 
     return run

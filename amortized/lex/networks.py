@@ -1,7 +1,5 @@
 """The networks of a LEX for tables and for images, with weights from their own seed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +8,7 @@ from torch import Tensor
 
 from amortized.lex.predictor import ConvPredictor, MLPPredictor
 from amortized.lex.selector import ConvSelector, MLPSelector
+from baselines.randomness import seeded
 
 
 def tabular(
@@ -46,7 +45,7 @@ def tabular(
     n_outputs = 1 if n_classes is None else n_classes
     n_players = n_features if groups is None else int(groups.max()) + 1
     shape = (n_features, n_outputs, width, depth)
-    with seeded(random_state):
+    with seeded(fresh_seed(random_state)):
         return {
             "selector": MLPSelector(n_features, n_players, width, depth),
             "predictor": [MLPPredictor(*shape, mask_channel) for _ in range(folds)],
@@ -82,21 +81,13 @@ def images(
     Raises:
         ValueError: If the patches do not tile the image.
     """
-    with seeded(random_state):
+    with seeded(fresh_seed(random_state)):
         selector = ConvSelector(channels, size, patch, width)
         predictor = ConvPredictor(channels, size, n_classes, width, mask_channel)
     row, column = torch.arange(size[0]) // patch, torch.arange(size[1]) // patch
     patches = row[:, None] * (size[1] // patch) + column
     groups = repeat(patches, "h w -> c h w", c=channels).contiguous()
     return {"selector": selector, "predictor": predictor, "groups": groups}
-
-
-@contextmanager
-def seeded(random_state: int | None) -> Iterator[None]:
-    """Initial weights drawn from their own seed; torch's global stream is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(fresh_seed(random_state))
-        yield
 
 
 def fresh_seed(random_state: int | None) -> int:

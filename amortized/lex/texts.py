@@ -13,7 +13,7 @@ from amortized.lex.explaining import explain_selection
 from amortized.lex.gradients import Reinforce
 from amortized.lex.lex import LEX
 from amortized.lex.masks import Bernoulli
-from amortized.lex.networks import seeded
+from amortized.lex.networks import fresh_seed
 from amortized.lex.words import (
     PADDING,
     Vocabulary,
@@ -22,6 +22,7 @@ from amortized.lex.words import (
     WordSelector,
 )
 from baselines import Explanation, Imputer, MaskTokenImputer
+from baselines.randomness import seeded
 
 FORMAT = "harsanyi-lex-text/1"
 _WORD = re.compile(r"\S+")
@@ -80,7 +81,7 @@ class LEXForTexts(LEX):
                 "regime='surrogate' or 'free', whose predictor weighs words, or Reinforce()."
             )
         n_words = len(vocabulary)
-        with seeded(random_state):
+        with seeded(fresh_seed(random_state)):
             selector = WordSelector(n_words, longest, width, reach)
             n_outputs = 1 if n_classes is None else n_classes
             predictor = WordPredictor(n_words, n_outputs, width, reach, weighs)

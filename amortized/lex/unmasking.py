@@ -16,10 +16,11 @@ from einops import repeat
 from torch import Tensor, nn
 
 from amortized.lex.inputs import as_labels, as_rows, plain
-from amortized.lex.networks import seeded
+from amortized.lex.networks import fresh_seed
 from amortized.lex.predictor import MLPPredictor
 from baselines import Explanation, training
 from baselines.coalitions import stream
+from baselines.randomness import seeded
 
 FORMAT = "harsanyi-unmasking/1"
 HIDDEN = -1e9
@@ -85,7 +86,7 @@ class SequentialUnmasking(nn.Module):
             "width": width,
             "depth": depth,
         }
-        with seeded(random_state):
+        with seeded(fresh_seed(random_state)):
             self.policy = MLPPredictor(n_features, self.n_players, width, depth, True)
             self.predictor = MLPPredictor(n_features, n_classes, width, depth, True)
         with torch.no_grad():

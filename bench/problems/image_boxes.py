@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from baselines.randomness import seeded
 from bench.problems.images import PICTURES, load_pictures
 from bench.problems.problem import Problem
 
@@ -92,8 +93,7 @@ def _network(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
     """Two convolutions and a linear map, trained on whole pictures."""
     from baselines import training
 
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         network = nn.Sequential(
             nn.Conv2d(images.shape[1], 16, 3, padding=1),
             nn.ReLU(),

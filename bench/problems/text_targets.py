@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from baselines.files import atomic_write
 from baselines.fingerprints import content_hash
+from baselines.randomness import seeded
 from baselines.text_players import Text
 from bench.problems.text_data import TEXT_SETS, TextData, load_texts
 
@@ -213,8 +214,7 @@ def new_network(tokenizer: Any, classes: tuple[str, ...], recipe: Recipe, seed: 
         id2label=dict(enumerate(classes)),
         label2id={name: i for i, name in enumerate(classes)},
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return BertForSequenceClassification(config)
 
 

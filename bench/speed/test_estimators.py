@@ -15,6 +15,7 @@ import torch
 import baselines
 from baselines import BaselineImputer, MaskedGame
 from baselines.designs import CACHE
+from baselines.randomness import seeded
 from bench.grid_games import Counted
 from bench.grid_peers import installed_peers
 
@@ -32,10 +33,10 @@ def one_thread():
 
 
 def net(sizes):
-    torch.manual_seed(0)
     layers = []
-    for inner, outer in pairwise(sizes):
-        layers += [torch.nn.Linear(inner, outer), torch.nn.ReLU()]
+    with seeded(0):
+        for inner, outer in pairwise(sizes):
+            layers += [torch.nn.Linear(inner, outer), torch.nn.ReLU()]
     return torch.nn.Sequential(*layers[:-1]).eval()
 
 

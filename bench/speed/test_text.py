@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines import TextModel, permutation_shapley
+from baselines.randomness import seeded
 from baselines.text_networks import ByAttention
 from bench.problems.text_data import load_texts
 from bench.problems.text_targets import Recipe, new_network, word_pieces
@@ -108,8 +109,7 @@ def target(layers: int) -> TextModel:
     recipe = Recipe(layers=layers)
     tokenizer = word_pieces(data.texts, 400, recipe.length)
     network = new_network(tokenizer, data.classes, recipe, 0)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
+    with seeded(1):
         for weight in network.parameters():
             weight.data += 0.03 * torch.randn_like(weight)
     network.resize_token_embeddings(8000)  # as many as a real target has

@@ -4,14 +4,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from baselines.randomness import seeded
 from baselines.training import AdamW, fit
 
 ROWS, FEATURES, BATCH, EPOCHS = 4096, 30, 256, 20
 
 
 def net():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         return nn.Sequential(
             nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
         )

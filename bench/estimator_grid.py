@@ -139,7 +139,10 @@ def collect(folder: Path) -> tuple[dict[str, Stored], dict[Cell, dict[str, Playe
     stored: dict[str, Stored] = {}
     played: dict[Cell, dict[str, Played]] = {}
     for problem in PROBLEMS:
-        runs = [int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"games-{problem}-*.npz")]
+        runs = [
+            int(path.stem.rsplit("-", 1)[1])
+            for path in folder.glob(f"games-{problem}-*.safetensors")
+        ]
         runs = [count for count in runs if list(folder.glob(f"{problem}-{count}/*ours_shapley*"))]
         if not runs:
             continue

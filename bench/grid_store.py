@@ -1,22 +1,24 @@
 """Where the estimator grid keeps its games, its truth and each contender's answers.
 
 One file a problem and one an answer, so that a run that was killed goes on where it stopped, and
-an estimator that changed is played again by deleting its files. Arrays and JSON only, no pickle.
+an estimator that changed is played again by deleting its files.
 """
 
 import dataclasses
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from baselines.files import atomic_write
 from bench.grid_games import Boxes, GridGame, Net, Table
 
 Floats = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +55,17 @@ class Played:
 
 def games_path(folder: Path, problem: str, count: int) -> Path:
     """Where the games of a problem lie."""
-    return folder / f"games-{problem}-{count}.npz"
+    return folder / f"games-{problem}-{count}.safetensors"
 
 
 def answer_path(folder: Path, problem: str, count: int, factor: int, contender: str) -> Path:
     """Where a contender's answers to a cell lie."""
-    return folder / f"{problem}-{count}" / f"{factor}n-{contender.replace(' ', '_')}.npz"
+    return folder / f"{problem}-{count}" / f"{factor}n-{contender.replace(' ', '_')}.safetensors"
 
 
 def save_games(path: Path, stored: Stored) -> None:
     """Write games as arrays."""
-    arrays: dict[str, Any] = {"exact": stored.exact, "variance": stored.variance}
+    arrays: dict[str, Array] = {"exact": stored.exact, "variance": stored.variance}
     kinds: list[dict[str, Any]] = []
     for i, game in enumerate(stored.games):
         if isinstance(game, Boxes):
@@ -83,15 +85,14 @@ def save_games(path: Path, stored: Stored) -> None:
 
 def load_games(path: Path) -> Stored:
     """Read what `save_games` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        kinds = json.loads(str(file["facts"]))
-        games = [_game(file, i, facts) for i, facts in enumerate(kinds)]
-        return Stored(games, file["exact"], file["variance"])
+    arrays, kinds = _read(path)
+    games = [_game(arrays, i, facts) for i, facts in enumerate(kinds)]
+    return Stored(games, arrays["exact"], arrays["variance"])
 
 
-def _game(file: Any, i: int, facts: dict[str, Any]) -> GridGame:  # noqa: ANN401 - an npz file
-    def part(field: str) -> Any:  # noqa: ANN401 - an array
-        return file[f"{i}/{field}"]
+def _game(arrays: dict[str, Array], i: int, facts: dict[str, Any]) -> GridGame:
+    def part(field: str) -> Array:
+        return arrays[f"{i}/{field}"]
 
     if facts["kind"] == "boxes":
         return Boxes(part("inside"), part("outside"), part("values"))
@@ -110,12 +111,18 @@ def save_answer(path: Path, played: Played) -> None:
 
 def load_answer(path: Path) -> Played:
     """Read what `save_answer` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        facts = json.loads(str(file["facts"]))
-        return Played(file["values"], facts["n_evals"], facts["seconds"], facts["versions"])
+    arrays, facts = _read(path)
+    return Played(arrays["values"], facts["n_evals"], facts["seconds"], facts["versions"])
 
 
-def _write(path: Path, arrays: dict[str, Any], facts: Any) -> None:  # noqa: ANN401 - plain JSON
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, facts=np.array(json.dumps(facts)), **arrays)
-    atomic_write(path, buffer.getvalue())
+def _write(path: Path, arrays: dict[str, Array], facts: Any) -> None:  # noqa: ANN401 - plain JSON
+    # safetensors takes the buffer as it lies, so a view must become rows in order first
+    ordered = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    atomic_write(path, save(ordered, {"facts": json.dumps(facts)}))
+
+
+def _read(path: Path) -> tuple[dict[str, Array], Any]:
+    """Arrays by name, and the facts beside them."""
+    with safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        return arrays, json.loads(file.metadata()["facts"])

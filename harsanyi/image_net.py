@@ -32,6 +32,8 @@ class HarsanyiImageNet(HarsanyiNet):
         backbone: The frozen network of a part that reads features.
     """
 
+    named = (*HarsanyiNet.named, "classes", "problem_type")
+
     def __init__(
         self,
         config: Any,  # noqa: ANN401 - read by attribute

@@ -399,6 +399,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
         config.classes, config.outputs = classes, names
         config.id2label = dict(enumerate(names))
         config.label2id = {name: i for i, name in enumerate(names)}
+        self.net.sign()
 
     @torch.no_grad()
     def _features(self, x: Tensor, step: int = 256) -> Tensor:

@@ -111,6 +111,8 @@ class HarsanyiNet(nn.Module):
 
     mixture: Tensor
     signature: Tensor
+    named = ("players", "outputs", "categories")
+    """What of the config changes no shape and yet what the numbers mean."""
 
     def signed(self, config: Any = None) -> int:  # noqa: ANN401
         """A hash of everything that the weights mean something under, names included.
@@ -122,7 +124,7 @@ class HarsanyiNet(nn.Module):
         config = self.config if config is None else config
         about = getattr(config, "estimator", None) or {}
         settings = {
-            **{name: getattr(config, name, None) for name in ("players", "outputs", "categories")},
+            **{name: getattr(config, name, None) for name in self.named},
             **{name: about.get(name) for name in ("kind", "classes", "classes_dtype")},
             "parts": [part.spec for part in self.parts],
             "absence": self.absence,

@@ -172,6 +172,7 @@ class HarsanyiPreTrainedModel(PreTrainedModel):
             )
         model.net.check_signature()
         check_labels(model.config)
+        check_numbers(model.state_dict(), pretrained_model_name_or_path)
         return (model, info) if asked else model
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -259,13 +260,27 @@ def check_labels(config: PreTrainedConfig) -> None:
         ValueError: If they differ.
     """
     outputs, labels = getattr(config, "outputs", None), config.id2label
-    if outputs is None or getattr(config, "estimator", None) is None or not labels:
+    fitted = any(getattr(config, name, None) is not None for name in ("estimator", "classes"))
+    if outputs is None or not fitted or not labels:
         return
     if [name for _, name in sorted(labels.items())] != list(outputs):
         raise ValueError(
             f"config.id2label is {labels}, but the outputs of these weights are {outputs}; one of "
             "the two was changed after saving."
         )
+
+
+def check_numbers(state: dict[str, Tensor], folder: str | PathLike[str]) -> None:
+    """Check that no weight is NaN.
+
+    Raises:
+        ValueError: If one is.
+    """
+    unknown = sorted(
+        name for name, t in state.items() if t.is_floating_point() and t.isnan().any()
+    )
+    if unknown:
+        raise ValueError(f"the weights in {folder} hold NaN in {', '.join(unknown[:5])}.")
 
 
 def check_files(folder: str | PathLike[str]) -> None:

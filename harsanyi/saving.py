@@ -14,6 +14,7 @@ from harsanyi.pretrained import (
     HarsanyiForClassification,
     check_files,
     check_labels,
+    check_numbers,
 )
 from harsanyi.table import Column
 
@@ -168,11 +169,7 @@ def _load_net(folder: Path, config: HarsanyiConfig) -> HarsanyiNet:
             f"the weights in {folder} do not fit its config: {', '.join(sorted(amiss)[:5])} are "
             "missing, unknown or of another shape."
         )
-    unknown = sorted(
-        name for name, t in state.items() if t.is_floating_point() and t.isnan().any()
-    )
-    if unknown:
-        raise ValueError(f"the weights in {folder} hold NaN in {', '.join(unknown[:5])}.")
+    check_numbers(state, folder)
     model.load_state_dict(state)
     return model.net.eval()
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from baselines.interactions import Interactions
     from harsanyi.dividends import Dividends
 
+NAMED = ("classes", "outputs", "problem_type", "unit", "encoder", "padding", "unknown")
+"""Settings that change no shape and yet what the numbers mean."""
+
 
 def drawn(config: Any, seed: int) -> "TextNet":  # noqa: ANN401
     """A net with fresh weights; torch's own generator is where it was.
@@ -100,15 +103,17 @@ class TextNet(nn.Module):
         self.bias.zero_()
 
     def _settings(self) -> int:
-        """A hash of everything that the weights mean something under."""
+        """A hash of everything that the weights mean something under, names included."""
         config = self.config
         settings = {
             "parts": [part.spec for part in self.parts],
             "gauge": self.gauge,
             "size": [config.vocab_size, config.input_width, config.width, config.n_types],
             "outputs": self.n_outputs,
+            **{name: getattr(config, name, None) for name in NAMED},
         }
-        return int.from_bytes(sha256(json.dumps(settings, sort_keys=True).encode()).digest()[:7])
+        text = json.dumps(settings, sort_keys=True, default=str)
+        return int.from_bytes(sha256(text.encode()).digest()[:7])
 
     @torch.no_grad()
     def sign(self) -> "TextNet":
@@ -124,8 +129,9 @@ class TextNet(nn.Module):
         """
         if int(self.signature) != self._settings():
             raise ValueError(
-                "these weights were saved under other settings (parts, gauge, sizes) than those "
-                "of config; load them with the config they came with."
+                "these weights were saved under other settings (parts, gauge, sizes, unit, encoder, "
+                "ids of padding and unknown) or names (classes, outputs) than those of config; load "
+                "them with the config they came with."
             )
 
     @property

@@ -43,9 +43,9 @@ def test_a_table_explains_as_the_enumeration_of_its_game(game):
 def test_stored_games_answer_as_before(tmp_path):
     games = [unanimity_sum(6, 9, 4, 1), tabulated(small_net()), small_net()]
     values = np.zeros((3, 6))
-    save_games(tmp_path / "games.npz", Stored(games, values, values))
+    save_games(tmp_path / "games.safetensors", Stored(games, values, values))
     rows = all_coalitions(6).numpy()
-    for before, after in zip(games, load_games(tmp_path / "games.npz").games, strict=True):
+    for before, after in zip(games, load_games(tmp_path / "games.safetensors").games, strict=True):
         np.testing.assert_array_equal(before(rows), after(rows))
 
 
@@ -69,7 +69,7 @@ def test_a_second_run_plays_only_what_is_missing(tmp_path, monkeypatch):
     assert calls == [30, 120, 600]
     estimator_grid.main(run)
     assert calls == [30, 120, 600]
-    (tmp_path / "soum16-2" / "20n-ours_shapley.npz").unlink()
+    (tmp_path / "soum16-2" / "20n-ours_shapley.safetensors").unlink()
     estimator_grid.main([*run, "--again", "nobody"])
     assert calls == [30, 120, 600, 120]
     assert games_path(tmp_path, "soum16", 2).exists()

@@ -139,7 +139,7 @@ def test_auto_classes_and_the_processor_come_back(fitted, digits, tmp_path):
 @pytest.mark.parametrize(
     ("how", "error"),
     [("truncated", ValueError), ("no weights", FileNotFoundError), ("other dilation", ValueError),
-     ("missing weight", ValueError), ("other version", ValueError)],
+     ("missing weight", ValueError), ("other version", ValueError), ("NaN", ValueError)],
 )  # fmt: skip
 def test_a_damaged_model_is_refused(how, error, tmp_path):
     small().save_pretrained(tmp_path)
@@ -153,12 +153,29 @@ def test_a_damaged_model_is_refused(how, error, tmp_path):
         state = load_file(weights)
         state.pop("net.bias")
         save_file(state, weights, metadata={"format": "pt"})
+    elif how == "NaN":
+        state = load_file(weights)
+        state["net.bias"][:] = torch.nan
+        save_file(state, weights, metadata={"format": "pt"})
     elif how == "other version":
         config.write_text(json.dumps({**written, "format_version": 9}))
     else:
         written["parts"][0]["blocks"][2]["residual"] = False
         config.write_text(json.dumps(written))
     with pytest.raises(error):
+        HarsanyiForImageClassification.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["classes", "outputs", "players", "id2label"])
+def test_a_config_whose_names_were_changed_is_refused(name, fitted, tmp_path):
+    fitted.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    if name == "id2label":
+        config[name] = dict(zip(config[name], reversed(config[name].values()), strict=True))
+    else:
+        config[name].reverse()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="config"):
         HarsanyiForImageClassification.from_pretrained(tmp_path)
 
 

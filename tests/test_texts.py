@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, Trainer, TrainingArguments
 from transformers.utils import logging
 
@@ -189,6 +190,36 @@ def test_damaged_files_are_refused(tmp_path):
     config["parts"] = [{"kind": "bag", "hidden": 0}, {"kind": "maximum", "channels": 3}]
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="do not fit"):
+        HarsanyiForTextClassification.from_pretrained(tmp_path)
+
+
+def renamed(config, name):
+    """A config whose setting of that name is another one of the same shape."""
+    others = {"unit": "tokens", "unknown": 2, "padding": 2, "problem_type": "regression"}
+    if name == "id2label":
+        config[name] = dict(zip(config[name], reversed(config[name].values()), strict=True))
+    else:
+        config[name] = others[name] if name in others else config[name][::-1]
+
+
+@pytest.mark.parametrize(
+    "name", ["classes", "outputs", "id2label", "unit", "unknown", "padding", "problem_type"]
+)
+def test_a_config_whose_names_were_changed_is_refused(name, tmp_path):
+    fitted("bag").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    renamed(config, name)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="config"):
+        HarsanyiForTextClassification.from_pretrained(tmp_path)
+
+
+def test_weights_that_hold_nan_are_refused(tmp_path):
+    fitted("bag").save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    state["net.bias"][:] = torch.nan
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"NaN in net\.bias"):
         HarsanyiForTextClassification.from_pretrained(tmp_path)
 
 

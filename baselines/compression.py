@@ -474,7 +474,7 @@ def as_rows(X: Any, name: str) -> Tensor:  # noqa: ANN401
     if bad:
         raise ValueError(
             f"{name} has missing or infinite entries in {len(bad)} rows, first {bad[:5]}; impute "
-            "or drop them before compressing."
+            "or drop them first."
         )
     return tensor
 

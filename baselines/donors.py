@@ -14,7 +14,7 @@ from baselines.arguments import as_tensor
 from baselines.blending import blend
 from baselines.compression import as_rows, own_generator
 from baselines.gaussian import GaussianMixtureImputer
-from baselines.imputers import StoredImputer, check_draws, feature_mask, uniforms
+from baselines.imputers import StoredImputer, check_draws, feature_mask, refuse_rows, uniforms
 
 _CELLS = 2**22
 """Float64 cells that one tile of coalitions may hold at once (32 MiB)."""
@@ -155,7 +155,8 @@ class KMeansDonorImputer(DonorImputer):
 
     description = "k-means donor imputer"
 
-    def __init__(self, rows: Tensor, labels: Tensor, n_draws: int = 16) -> None:
+    def __init__(self, rows: Tensor, labels: Tensor | None = None, n_draws: int = 16) -> None:
+        refuse_rows(type(self), labels=labels)
         super().__init__(rows, n_draws)
         labels = as_tensor(labels, "labels").long()
         if labels.shape != (len(self.rows),) or int(labels.min()) < 0:
@@ -369,6 +370,7 @@ class MixtureDonorImputer(DonorImputer):
         n_draws: Imputations `r`.
 
     Raises:
+        TypeError: If it is given rows alone; `fit` takes those.
         ValueError: If the mixture is none, or does not fit the rows.
 
     Example:
@@ -385,11 +387,12 @@ class MixtureDonorImputer(DonorImputer):
     def __init__(
         self,
         rows: Tensor,
-        proportions: Tensor,
-        means: Tensor,
-        covariances: Tensor,
+        proportions: Tensor | None = None,
+        means: Tensor | None = None,
+        covariances: Tensor | None = None,
         n_draws: int = 16,
     ) -> None:
+        refuse_rows(type(self), proportions=proportions, means=means, covariances=covariances)
         super().__init__(rows, n_draws)
         self.mixture = GaussianMixtureImputer(proportions, means, covariances)
         everything = torch.ones(1, 1, self._flat.shape[1], dtype=torch.bool, device=rows.device)

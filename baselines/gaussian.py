@@ -15,7 +15,15 @@ from baselines.arguments import as_tensor
 from baselines.blending import blend
 from baselines.coalitions import unique_coalitions
 from baselines.compression import as_rows, own_generator, standardised
-from baselines.imputers import StoredImputer, check_draws, feature_mask, normals, scaled, uniforms
+from baselines.imputers import (
+    StoredImputer,
+    check_draws,
+    feature_mask,
+    normals,
+    refuse_rows,
+    scaled,
+    uniforms,
+)
 
 _CELLS = 2**22
 """Float64 cells that one tile of coalitions may hold at once (32 MiB)."""
@@ -33,7 +41,9 @@ class NoiseImputer(StoredImputer):
         n_draws: Imputations `r`.
 
     Raises:
-        ValueError: If a scale is negative or `n_draws` is not positive.
+        ValueError: If `mean` or `scale` is not finite, a scale is negative, the two have different
+            shapes, or `n_draws` is not positive; on a call, if they do not have the features of
+            `x`.
 
     Example:
         >>> import torch
@@ -54,13 +64,27 @@ class NoiseImputer(StoredImputer):
         self.register_buffer("scale", as_tensor(scale, "scale", torch.float64))
         self.mean: Tensor
         self.scale: Tensor
-        if not bool((self.scale >= 0).all()):
-            raise ValueError("scale must not be negative or missing.")
+        for name, given in (("mean", self.mean), ("scale", self.scale)):
+            if not bool(torch.isfinite(given).all()):
+                raise ValueError(f"{name} holds NaN or infinity; pass finite numbers.")
+        if bool((self.scale < 0).any()):
+            raise ValueError("scale must not be negative; it is a standard deviation.")
+        if self.mean.ndim and self.scale.ndim and self.mean.shape != self.scale.shape:
+            raise ValueError(
+                f"mean has shape {tuple(self.mean.shape)}, scale {tuple(self.scale.shape)}; pass "
+                "numbers, or one entry per feature in both."
+            )
 
     def forward(
         self, x: Tensor, coalitions: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """Imputed rows `(b, m, r, *features)` of `x` `(b, *features)`."""
+        for name, given in (("mean", self.mean), ("scale", self.scale)):
+            if given.ndim and given.shape != x.shape[1:]:
+                raise ValueError(
+                    f"{name} has shape {tuple(given.shape)}; x needs a number or one of shape "
+                    f"{tuple(x.shape[1:])}."
+                )
         present = feature_mask(x, coalitions)
         noise = normals(generator, _leading(x, coalitions), self.n_draws, coalitions.shape[-1])
         noise = noise.to(x.device).reshape(*noise.shape[:3], *x.shape[1:])
@@ -82,6 +106,7 @@ class GaussianMixtureImputer(StoredImputer):
         n_draws: Imputations `r`.
 
     Raises:
+        TypeError: If it is given rows in place of a fitted law; `fit` takes rows.
         ValueError: If shapes disagree, a covariance is not positive semi-definite, or a number is
             not finite.
 
@@ -97,9 +122,14 @@ class GaussianMixtureImputer(StoredImputer):
     description = "Gaussian mixture imputer"
 
     def __init__(
-        self, proportions: Tensor, means: Tensor, covariances: Tensor, n_draws: int = 16
+        self,
+        proportions: Tensor | None = None,
+        means: Tensor | None = None,
+        covariances: Tensor | None = None,
+        n_draws: int = 16,
     ) -> None:
         super().__init__()
+        refuse_rows(type(self), proportions=proportions, means=means, covariances=covariances)
         self.n_draws = check_draws(n_draws)
         proportions, means, covariances = (
             as_tensor(given, "the mixture", torch.float64)
@@ -358,6 +388,7 @@ class GaussianImputer(GaussianMixtureImputer):
         n_draws: Imputations `r`; a single one without a generator is the conditional mean.
 
     Raises:
+        TypeError: If it is given rows in place of a fitted law; `fit` takes rows.
         ValueError: If shapes disagree, the covariance is not positive semi-definite, or a number
             is not finite.
 
@@ -374,7 +405,8 @@ class GaussianImputer(GaussianMixtureImputer):
 
     description = "Gaussian conditional imputer"
 
-    def __init__(self, mean: Tensor, covariance: Tensor, n_draws: int = 16) -> None:
+    def __init__(self, mean: Tensor, covariance: Tensor | None = None, n_draws: int = 16) -> None:
+        refuse_rows(type(self), covariance=covariance)
         mean = as_tensor(mean, "mean", torch.float64)
         covariance = as_tensor(covariance, "covariance", torch.float64)
         if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):

@@ -163,10 +163,11 @@ class BaselineImputer(StoredImputer):
     """Absent features take the values of one reference input.
 
     Args:
-        baseline: `(*features)`, or a number for all features.
+        baseline: `(*features)`, or a number for all features. NaN stands for a missing value, for
+            models that read one; a game refuses the others' answers.
 
     Raises:
-        ValueError: On a call whose `x` has other features than the baseline.
+        ValueError: If the baseline holds infinity; on a call, if `x` has other features than it.
 
     Example:
         >>> import torch
@@ -181,7 +182,7 @@ class BaselineImputer(StoredImputer):
 
     def __init__(self, baseline: Tensor | float) -> None:
         super().__init__()
-        self.register_buffer("baseline", as_tensor(baseline, "baseline"))
+        self.register_buffer("baseline", _bounded(as_tensor(baseline, "baseline"), "baseline"))
         self.baseline: Tensor
 
     def forward(
@@ -201,11 +202,12 @@ class MarginalImputer(StoredImputer):
     """Absent features take the values of each background row in turn.
 
     Args:
-        background: `(r, *features)`.
+        background: `(r, *features)`. NaN stands for a missing value, for models that read one; a
+            game refuses the others' answers.
         weights: `(r,)`, non-negative, scaled here to sum to 1; None weighs rows alike.
 
     Raises:
-        ValueError: If the background is empty or the weights do not fit it.
+        ValueError: If the background is empty or holds infinity, or the weights do not fit it.
 
     Source: interventional value function, Janzing, Minorics and Bloebaum (2020).
 
@@ -222,7 +224,7 @@ class MarginalImputer(StoredImputer):
 
     def __init__(self, background: Tensor, weights: Tensor | None = None) -> None:
         super().__init__()
-        background = as_tensor(background, "background")
+        background = _bounded(as_tensor(background, "background"), "background")
         if background.ndim < 2 or len(background) == 0:
             raise ValueError(
                 f"background has shape {tuple(background.shape)}; it needs (r, *features), r >= 1."
@@ -413,6 +415,35 @@ def scaled(weights: Tensor, size: int) -> Tensor:
     total = weights.sum()
     # those that sum to 1 already stay bit for bit, so that a saved imputer comes back the same
     return weights if abs(float(total) - 1) < 1e-12 else weights / total
+
+
+def refuse_rows(kind: type, **needed: object) -> None:
+    """Refuse an imputer that was built where it should have been fitted.
+
+    Args:
+        kind: Class of the imputer, which has a `fit`.
+        **needed: Parts of the fitted law, None where they were left out.
+
+    Raises:
+        TypeError: If one was left out.
+    """
+    missing = [name for name, given in needed.items() if given is None]
+    if missing:
+        raise TypeError(
+            f"{kind.__name__} lacks {', '.join(missing)}: it takes a fitted law, not rows; call "
+            f"{kind.__name__}.fit(X) to fit one to rows."
+        )
+
+
+def _bounded(values: Tensor, name: str) -> Tensor:
+    """The values themselves, once they are sure to hold no infinity.
+
+    Raises:
+        ValueError: If they do.
+    """
+    if bool(torch.isinf(values).any()):
+        raise ValueError(f"{name} holds infinity; pass finite numbers, or NaN for missing values.")
+    return values
 
 
 def _beside(filling: Tensor, x: Tensor) -> Tensor:

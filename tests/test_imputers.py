@@ -502,6 +502,24 @@ def test_a_game_over_a_drawing_imputer_does_not_depend_on_its_row_budget():
         (lambda: NeighborImputer.fit(ROWS, 201), ValueError, "n_neighbors=201"),
         (lambda: EmpiricalImputer.fit(ROWS, 0.0), ValueError, "bandwidth=0.0"),
         (lambda: NoiseImputer(0.0, -1.0), ValueError, "scale"),
+        (lambda: NoiseImputer(math.nan, 1.0), ValueError, "mean holds NaN"),
+        (lambda: NoiseImputer(torch.zeros(3), torch.ones(4)), ValueError, "mean has shape"),
+        (
+            lambda: NoiseImputer(torch.zeros(3), 1.0)(ROWS[:1], torch.ones(1, 1, N).bool()),
+            ValueError,
+            "mean has shape",
+        ),
+        (
+            lambda: NoiseImputer(0.0, torch.ones(1))(ROWS[:1], torch.ones(1, 1, N).bool()),
+            ValueError,
+            "scale has shape",
+        ),
+        (lambda: BaselineImputer(math.inf), ValueError, "baseline holds infinity"),
+        (lambda: MarginalImputer(ROWS / 0), ValueError, "background holds infinity"),
+        (lambda: GaussianImputer(ROWS), TypeError, r"GaussianImputer\.fit\(X\)"),
+        (lambda: GaussianMixtureImputer(ROWS), TypeError, "lacks means, covariances"),
+        (lambda: KMeansDonorImputer(ROWS), TypeError, "lacks labels"),
+        (lambda: MixtureDonorImputer(ROWS), TypeError, r"MixtureDonorImputer\.fit\(X\)"),
         (lambda: BlurImputer(0.0), ValueError, "sigma=0.0"),
         (lambda: BlurImputer()(ROWS, torch.ones(200, 1, N).bool()), ValueError, "images"),
         (lambda: InpaintImputer(torch.zeros(3, 3)), ValueError, "background"),
@@ -528,6 +546,21 @@ def test_a_game_over_a_drawing_imputer_does_not_depend_on_its_row_budget():
 def test_bad_arguments_are_refused_by_name(make, error, word):
     with pytest.raises(error, match=word):
         make()
+
+
+@pytest.mark.parametrize("kind", [BaselineImputer, MarginalImputer])
+def test_a_missing_fill_in_is_for_models_that_read_one(kind):
+    rows = ROWS[:4].clone()
+    rows[:, 1] = math.nan
+    imputer = kind(rows[0] if kind is BaselineImputer else rows)
+    masks = some_coalitions(2, 6)
+
+    def reads(x):
+        return torch.where(x.isnan(), 7.0, x).sum(1)
+
+    assert torch.isfinite(MaskedGame(reads, ROWS[:2], imputer)(masks)).all()
+    with pytest.raises(ValueError, match="fill in for absent players"):
+        MaskedGame(lambda x: x.sum(1), ROWS[:2], imputer)(masks)
 
 
 def test_every_imputer_is_a_public_name():

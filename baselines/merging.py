@@ -25,9 +25,11 @@ def merge(explanations: Sequence[Explanation]) -> Explanation:
             files, or merged before. An exact one settles the matter and is returned.
 
     Returns:
-        Values `(b, n, k)` with `n_evals` summed, `std_errors` of the pooled sample (None where a
-        run of an estimator other than permutations has none), and the keys of all streams in
-        `diagnostics["keys"]`. It cannot be continued; merge another run into it instead.
+        Values `(b, n, k)` with `n_evals` summed, `std_errors` of the pooled sample, and the keys
+        of all streams in `diagnostics["keys"]`. Where averaged runs do not know their own errors,
+        they are told by the spread between runs, roughly when these are few; where runs or pairs
+        agree exactly they stay infinite, since a spread of zero says nothing. It cannot be
+        continued; merge another run into it instead.
 
     Raises:
         TypeError: If something else than explanations is given.
@@ -126,16 +128,43 @@ def _pooled(runs: Sequence[Explanation]) -> tuple[Tensor, Tensor | None, dict[st
     return moments.mean, found[0], {**facts, "zero_spread": found[1]}
 
 
-def _averaged(runs: Sequence[Explanation]) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-    """Means in proportion to the coalitions asked for."""
-    total = sum(run.n_evals for run in runs)
-    values = torch.zeros_like(runs[0].values, dtype=torch.float64)
-    variance: Tensor | None = torch.zeros_like(values)
-    for run in runs:
-        share = run.n_evals / total
-        values += share * run.values.double()
-        if run.std_errors is None or variance is None:
-            variance = None
-        else:
-            variance = variance + (share * run.std_errors.double()).square()
-    return values, None if variance is None else variance.sqrt(), {}
+def _averaged(runs: Sequence[Explanation]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Means in proportion to the coalitions asked for.
+
+    Where a run does not know its own error, or only that its few units agreed, the spread between
+    the runs tells it: means over `m` coalitions have a variance in proportion to 1 / `m`.
+    """
+    apart = _apart(runs[0])
+    for run in runs[1:]:
+        apart = apart.merge(_apart(run))
+    within = sum((run.n_evals / apart.count) ** 2 * _within(run) for run in runs)
+    assert isinstance(within, Tensor)  # there are runs
+    number = sum(_number(run) for run in runs)
+    spread = (apart.squares / (number - 1)).sqrt()
+    still = spread <= 32 * torch.finfo(runs[0].values.dtype).eps * apart.scale * apart.count**0.5
+    between = torch.where(still, torch.inf, spread / apart.count**0.5)
+    errors = torch.where(within.isfinite(), within.sqrt(), between)
+    if runs[0].player_mask is not None:
+        errors = errors.masked_fill(~runs[0].player_mask[..., None].to(errors.device), 0.0)
+    facts = {"n_runs": torch.tensor(number), "runs_apart": apart.squares, "within": within}
+    return apart.mean, errors, facts
+
+
+def _apart(run: Explanation) -> PairMoments:
+    """A run as one unit that weighs as much as its coalitions, or the units it was merged from."""
+    values = run.values.double()
+    squares = run.diagnostics.get("runs_apart", torch.zeros_like(values)).to(values)
+    return PairMoments(run.n_evals, values, squares, values.abs().amax(1, keepdim=True))
+
+
+def _number(run: Explanation) -> int:
+    return int(run.diagnostics.get("n_runs", 1))
+
+
+def _within(run: Explanation) -> Tensor:
+    """Squared standard errors that the runs knew themselves; infinite where one did not."""
+    if "within" in run.diagnostics:
+        return run.diagnostics["within"].double()
+    if run.std_errors is None:
+        return torch.full_like(run.values, torch.inf, dtype=torch.float64)
+    return run.std_errors.double().square()

@@ -69,6 +69,44 @@ def test_other_estimators_are_averaged_by_budget(name):
         torch.testing.assert_close(whole.std_errors, expected)
 
 
+def test_runs_without_errors_of_their_own_are_told_them_by_their_spread():
+    game = random_unanimity(22, 60, (2, 3, 5), 1, 1, 1)
+    runs = [run(seed, 44, "kernel_shap", game.make()) for seed in range(12)]
+    assert all(part.std_errors is None for part in runs)
+    whole = merge(runs)
+    stack = torch.stack([part.values for part in runs])
+    torch.testing.assert_close(whole.std_errors, stack.std(0) / 12**0.5, rtol=1e-9, atol=0)
+    assert (
+        1.5 < ((whole.values - stack).square().mean() / whole.std_errors.square().mean()) / 12**0.5
+    )
+
+
+def test_any_grouping_of_runs_without_errors_agrees():
+    a, b, c = (run(seed, budget, "banzhaf") for seed, budget in ((1, 60), (2, 100), (3, 60)))
+    left, right = merge([merge([a, b]), c]), merge([c, merge([b, a])])
+    flat = merge([a, b, c])
+    for other in (right, flat):
+        torch.testing.assert_close(left.values, other.values, rtol=0, atol=1e-12)
+        torch.testing.assert_close(left.std_errors, other.std_errors, rtol=1e-9, atol=1e-12)
+    assert torch.isfinite(left.std_errors).all()
+
+
+def test_ragged_runs_of_one_pair_merge_to_finite_errors():
+    game = TableGame(torch.arange(2 * 2.0**10).sin().view(2, -1, 1))
+    game.player_mask = torch.tensor([[True] * 10, [True] * 7 + [False] * 3])
+    merged = merge([run(seed, 20, game=game) for seed in range(3)])
+    assert torch.isfinite(merged.std_errors).all()
+    assert (merged.std_errors[1, :7] > 0).all()
+    assert (merged.std_errors[1, 7:] == 0).all()
+
+
+def test_runs_that_agree_exactly_say_nothing_of_their_error():
+    additive = TableGame(torch.stack([torch.arange(2.0**6)] * 2, -1)[None])
+    additive.player_mask = torch.tensor([[True] * 5 + [False]])
+    merged = merge([run(seed, 10, game=additive) for seed in range(3)])
+    assert torch.isinf(merged.std_errors[0, :5]).all()
+
+
 def test_a_stream_does_not_count_twice():
     with pytest.raises(ValueError, match="same stream"):
         merge([run(1), run(1).more(200)])

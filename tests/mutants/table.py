@@ -1,5 +1,6 @@
 """The table of planted bugs. A row that no longer fits its file fails a fast test, by name."""
 
+from tests.mutants.promises import PROMISES
 from tests.mutants.runner import Mutant
 
 MUTANTS = (
@@ -855,10 +856,18 @@ MUTANTS = (
         test="test_merging.py::test_a_stream_does_not_count_twice",
     ),
     Mutant(
+        bug="the spread between merged runs is taken as that of their sum",
+        file="baselines/merging.py",
+        source="spread = (apart.squares / (number - 1)).sqrt()",
+        replacement="spread = apart.squares.sqrt()",
+        test="test_merging.py::test_runs_without_errors_of_their_own_are_told_them_by_their_spread",
+    ),
+    Mutant(
         bug="the best peer is judged on the games that chose it",
         file="bench/grid_report.py",
         source="other.append(rivals[winner][~chosen_on])",
         replacement="other.append(rivals[winner][chosen_on])",
         test="test_grid.py::test_the_best_peer_is_not_judged_on_the_games_that_chose_it",
     ),
+    *PROMISES,
 )

@@ -124,8 +124,8 @@ class HarsanyiNet(nn.Module):
         config = self.config if config is None else config
         about = getattr(config, "estimator", None) or {}
         settings = {
-            **{name: getattr(config, name, None) for name in self.named},
             **{name: about.get(name) for name in ("kind", "classes", "classes_dtype")},
+            **{name: getattr(config, name, None) for name in self.named},
             "parts": [part.spec for part in self.parts],
             "absence": self.absence,
             "gauge": self.gauge,

@@ -1,4 +1,4 @@
-"""Metrics for explanations of texts: noise ceilings, convergence curves, human rationales.
+"""Metrics for explanations of texts: noise ceilings, convergence curves, human sentiments.
 
 Labels that were sampled are noisy. A flawless explainer agrees with them only up to sqrt(R), and
 two independent sets of labels agree with each other only up to R, where R is the share of the
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from baselines.explanation import Explanation
 from bench import metrics
@@ -168,50 +167,6 @@ def convergence_curve(
     return Curve(tuple(budgets), tuple(errors), tuple(ranks))
 
 
-def rationale_agreement(
-    explanation: Explanation, rationales: Sequence[Any], outputs: Sequence[int] | Tensor
-) -> dict[str, np.ndarray]:
-    """How far the highest values lie on the words that people marked.
-
-    Args:
-        explanation: Values `(b, n, k)` of words.
-        rationales: For each text one number per word: 0 or 1, or the share of people who marked
-            it. Words behind the model's longest input may follow; they are left out.
-        outputs: For each text the output to look at, such as its label.
-
-    Returns:
-        Each `(b,)`, NaN for texts without a marked or without an unmarked word: `auroc`;
-        `average_precision`; `top_k`, the share of marked words among as many highest values, the
-        token F1 of equal sizes; `chance`, the share of marked words.
-
-    Raises:
-        ValueError: If a rationale is shorter than its text, or the lists differ in length.
-
-    Source: DeYoung et al. (2020), sec. 4.2 (plausibility).
-    """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    b = explanation.shape[0]
-    if len(rationales) != b or len(outputs) != b:
-        raise ValueError(
-            f"{b} explanations, {len(rationales)} rationales, {len(outputs)} outputs; pass one "
-            "of each for each text."
-        )
-    names = ("auroc", "average_precision", "top_k", "chance")
-    found = {name: np.full(b, np.nan) for name in names}
-    for row in range(b):
-        values, mark = _marked(explanation, row, rationales[row], int(outputs[row]))
-        chosen = mark >= 0.5
-        if not chosen.any() or chosen.all():
-            continue
-        highest = np.argsort(-values, kind="stable")[: int(chosen.sum())]
-        found["auroc"][row] = roc_auc_score(chosen, values)
-        found["average_precision"][row] = average_precision_score(chosen, values)
-        found["top_k"][row] = chosen[highest].mean()
-        found["chance"][row] = chosen.mean()
-    return found
-
-
 def sentiment_agreement(
     explanation: Explanation, sentiments: Sequence[Any], output: int
 ) -> np.ndarray:
@@ -232,24 +187,17 @@ def sentiment_agreement(
     from scipy.stats import spearmanr
 
     found = np.full(explanation.shape[0], np.nan)
+    real = metrics.real_players(explanation)
     for row, given in enumerate(sentiments):
-        values, felt = _marked(explanation, row, given, output)
+        values = explanation.values[row, :, output].detach().double().cpu().numpy()[real[row]]
+        felt = np.asarray(given, dtype=np.float64)
+        if len(felt) < len(values):
+            raise ValueError(
+                f"text {row} has {len(values)} players and {len(felt)} numbers; explain with "
+                "players='word' and pass a number for each word between spaces."
+            )
+        felt = felt[: len(values)]  # words behind the model's longest input
         if len(set(felt.tolist())) > 1 and len(set(values.tolist())) > 1:
             ranked: Any = spearmanr(values, felt)
             found[row] = ranked.statistic
     return found
-
-
-def _marked(
-    explanation: Explanation, row: int, given: Sequence[float] | np.ndarray, output: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Values of a text's words, and what people said of them."""
-    real = metrics.real_players(explanation)[row]
-    values = explanation.values[row, :, output].detach().double().cpu().numpy()[real]
-    said = np.asarray(given, dtype=np.float64)
-    if len(said) < len(values):
-        raise ValueError(
-            f"text {row} has {len(values)} players and {len(said)} marks; explain with "
-            "players='word' and pass a mark for each word between spaces."
-        )
-    return values, said[: len(values)]

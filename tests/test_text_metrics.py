@@ -9,7 +9,6 @@ from bench.text_metrics import (
     Curve,
     convergence_curve,
     noise_ceilings,
-    rationale_agreement,
     reliability,
     sentiment_agreement,
     true_squared_error,
@@ -98,22 +97,15 @@ def test_the_curve_of_a_sampler_falls_as_its_budget_rises():
         convergence_curve(sample, known, [10, 5])
 
 
-def test_rationales_are_met_by_values_that_are_highest_on_marked_words():
+def test_sentiments_are_met_by_values_in_their_order():
     values = torch.tensor([[0.9, 0.1, 0.8, -0.3], [0.1, 0.9, 0.0, 0.0]])[..., None]
     values = torch.cat([-values, values], -1)
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
     e = explanation(values, exact=True, mask=mask)
-    marks = [np.array([1, 0, 1, 0, 1]), np.array([1.0, 0.2])]  # a word behind the longest input
-    found = rationale_agreement(e, marks, [1, 1])
-    assert found["auroc"].tolist() == [1.0, 0.0]
-    assert found["top_k"].tolist() == [1.0, 0.0]
-    assert found["chance"].tolist() == [0.5, 0.5]
-    assert found["average_precision"].tolist() == [1.0, 0.5]
-    assert np.isnan(rationale_agreement(e, [np.ones(4), marks[1]], [0, 0])["auroc"][0])
-    felt = sentiment_agreement(e, [[2, 0, 1, -1], [0, 0]], 1)
+    # a number behind the longest input is left out
+    felt = sentiment_agreement(e, [[2, 0, 1, -1, 9], [0, 0]], 1)
     assert felt[0] == pytest.approx(1.0)
+    assert sentiment_agreement(e, [[2, 0, 1, -1], [1, 0]], 0).tolist() == pytest.approx([-1, 1])
     assert np.isnan(felt[1])
-    with pytest.raises(ValueError, match="4 players and 2 marks"):
-        rationale_agreement(e, [np.ones(2), marks[1]], [1, 1])
-    with pytest.raises(ValueError, match="pass one of each"):
-        rationale_agreement(e, marks, [1])
+    with pytest.raises(ValueError, match="4 players and 2 numbers"):
+        sentiment_agreement(e, [[1, 0], [0, 1]], 1)

@@ -167,7 +167,7 @@ def encode_texts(
                 special=torch.tensor(special[i], dtype=torch.bool),
                 players=tuple(sources[p][a:z] for p, a, z in pieces),
                 spans=tuple(pieces),
-                n_cut=_unread(sources, tokens),
+                n_cut=_unread(sources, tokens) if encoded.encodings[i].overflowing else 0,
             )
         )
     return found

@@ -5,6 +5,7 @@ Exit codes: 0 done; 2 what was passed cannot be used (one line says why); 3 a ch
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +30,16 @@ app.add_typer(truth_app, name="truth")
 
 KINDS = ("tabular", "lex", "images", "text", "explainer")
 """What `train` can train."""
+SkipBad = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="images: leave out pictures that cannot be read, by name."),
+]
+
+
+@app.callback()
+def quiet() -> None:
+    """Keep transformers' bars about loading weights out of what commands say; ours stay."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 @app.command()
@@ -66,6 +77,7 @@ def train(
     pairs: Annotated[
         int, typer.Option(help="explainer: antithetic pairs of labels per text.")
     ] = 1,
+    skip_bad: SkipBad = False,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -78,7 +90,7 @@ def train(
 
             found = train_images(
                 str(path), out, players=players, epochs=epochs, test_share=test_share, seed=seed,
-                progress=not as_json,
+                skip_bad=skip_bad, progress=not as_json,
             )  # fmt: skip
             answer(*found, as_json)
             return
@@ -176,23 +188,26 @@ def explain(
     target_model: Annotated[
         str, typer.Option(help="explainer: the explained model, where --refine cannot find it.")
     ] = "",
+    skip_bad: SkipBad = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Explain rows of a CSV, or pictures, exactly; print, keep the values, make a page."""
     with friendly(debug, as_json):
-        from bench.cli_explainer import explain_saved, is_explainer
-        from bench.cli_images import explain_images, is_image_model
-        from bench.cli_text import explain_text, is_text_model
+        from bench.cli_explainer import explain_saved
+        from bench.cli_images import explain_images
+        from bench.cli_text import explain_text
+        from bench.model_kinds import model_type
 
-        if is_explainer(model):
+        kind = model_type(model)
+        if kind == "amortized-explainer":
             found = explain_saved(
                 model, text or [], data, out=out, html=html, top=top, command=_command(),
                 refine=refine, target_model=target_model,
             )  # fmt: skip
             answer(*found, as_json)
             return
-        if is_text_model(model):
+        if kind == "harsanyi-text":
             facts, shown = explain_text(
                 model, text or [], data, html=html, out=out, top=top, command=_command()
             )
@@ -202,8 +217,11 @@ def explain(
             raise ValueError(f"--text is for models of texts; {model} holds another one.")
         if data is None:
             raise ValueError("what is to be explained? Pass a file after the model's folder.")
-        if is_image_model(model):
-            answer(*explain_images(model, data, html=html, out=out, command=_command()), as_json)
+        if kind == "harsanyi-image":
+            found = explain_images(
+                model, data, html=html, out=out, command=_command(), skip_bad=skip_bad
+            )
+            answer(*found, as_json)
             return
         from bench.demo import versions
         from bench.frames import pick_columns, read_frame

@@ -1,6 +1,5 @@
 """Amortized explainers at the command line: label texts, train on them, explain with a folder."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,15 +8,6 @@ if TYPE_CHECKING:
     from amortized.explainer import AmortizedExplainer
     from amortized.labels import LabelStore
     from baselines.explanation import Explanation
-
-
-def is_explainer(folder: Path) -> bool:
-    """Whether a folder holds a saved amortized explainer."""
-    try:
-        said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(said, dict) and said.get("model_type") == "amortized-explainer"
 
 
 def train_explainer(

@@ -1,7 +1,7 @@
 """Images at the command line: train on a data set or a folder of pictures, explain pictures."""
 
 import dataclasses
-import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,15 +20,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 PLAYERS = ("patches", "cells", "published", "published-adamw")
 
 
-def is_image_model(folder: Path) -> bool:
-    """Whether a folder holds a model of images."""
-    try:
-        said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(said, dict) and said.get("model_type") == "harsanyi-image"
-
-
 def train_images(
     data: str,
     out: Path,
@@ -37,6 +28,7 @@ def train_images(
     epochs: int | None = None,
     test_share: float = 0.2,
     seed: int = 0,
+    skip_bad: bool = False,
     progress: bool = True,
 ) -> tuple[dict[str, Any], str]:
     """Train on named pictures or a folder, save the model, and score it on held-out pictures.
@@ -49,13 +41,15 @@ def train_images(
         epochs: Passes over the pictures, in place of the recipe's.
         test_share: Share of a folder's pictures held out.
         seed: Of every random choice.
+        skip_bad: Leave out pictures of a folder that cannot be read.
         progress: Show a bar.
 
     Returns:
         Facts for programs, words for people.
 
     Raises:
-        ValueError: If the data or players are unknown, or a folder has no two classes of pictures.
+        ValueError: If the data or players are unknown, a folder has no two classes of pictures, or
+            pictures cannot be read.
     """
     from bench.image_suite import Recipe, recipe_of
     from harsanyi.image_fitting import ImageSchedule
@@ -65,11 +59,13 @@ def train_images(
     players = players or "patches"
     if players not in PLAYERS:
         raise ValueError(f"--players {players!r}; choose one of {', '.join(PLAYERS)}.")
+    skipped: list[Path] = []
     if data in PICTURES and not Path(data).is_dir():
         (images, labels), (held, truth) = (load_pictures(data, part) for part in ("train", "test"))
         recipe = recipe_of(data, players)
     else:
-        images, labels, held, truth = _folder(Path(data), test_share, seed)
+        found, skipped = _labelled(Path(data), skip_bad)
+        images, labels, held, truth = _split(found, test_share, seed)
         side = _side(images)
         recipe = Recipe(side, {"patch": max(2, round(side / 8)), "blocks": 6}, {"epochs": 20})
         if players != "patches":
@@ -96,17 +92,18 @@ def train_images(
     )
     seconds = time.perf_counter() - start
     model.save_pretrained(out)
-    _clear(out / "checkpoints")
-    found = model.config.measures
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    measures = model.config.measures
     words = (
         f"images, {len(labels):,} pictures, {len(model.config.outputs)} classes, "
         f"{model.config.n_players} players ({players})"
-        f"\naccuracy {found['score']:.4f} on {len(truth):,} held-out pictures; "
-        f"{found['masked_score']:.4f} with a random half of the players absent"
+        f"\naccuracy {measures['score']:.4f} on {len(truth):,} held-out pictures; "
+        f"{measures['masked_score']:.4f} with a random half of the players absent"
         f"\nmodel written to {out}; next: harsanyi explain {out} picture.png --html page.html"
+        + _left_out(skipped)
     )
-    facts = {"model": str(out), "players": model.config.n_players, "seconds": seconds, **found}
-    return facts, words
+    facts = {"model": str(out), "players": model.config.n_players, "seconds": seconds, **measures}
+    return {**facts, "skipped": list(map(str, skipped))}, words
 
 
 def explain_images(
@@ -116,6 +113,7 @@ def explain_images(
     html: Path | None = None,
     out: Path | None = None,
     command: str = "harsanyi explain",
+    skip_bad: bool = False,
 ) -> tuple[dict[str, Any], str]:
     """Explain a picture, or every picture of a folder, exactly.
 
@@ -125,17 +123,19 @@ def explain_images(
         html: Page of overlays to write.
         out: Values to write, as safetensors.
         command: How it was called.
+        skip_bad: Leave out pictures that cannot be read.
 
     Returns:
         Facts for programs, words for people.
 
     Raises:
         FileNotFoundError: If there is no picture.
+        ValueError: If one cannot be read.
     """
     from harsanyi.images import HarsanyiForImageClassification
 
     fitted = HarsanyiForImageClassification.from_pretrained(model)
-    paths = _pictures(data)
+    paths, skipped = readable(_pictures(data), skip_bad)
     start = time.perf_counter()
     explanation = fitted.explain(paths)
     milliseconds = 1000 * (time.perf_counter() - start) / len(paths)
@@ -164,11 +164,13 @@ def explain_images(
         "exact": explanation.exact,
         "additivity_gap": gap,
         "ms_per_picture": milliseconds,
+        "skipped": list(map(str, skipped)),
         "written": written,
     }
     lines = [f"{path.name}: {label}" for path, label in zip(paths, predicted, strict=True)]
     shown = lines[:20] + ([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])
-    return facts, "\n".join([*shown, *(f"wrote {path}" for path in written)])
+    words = "\n".join([*shown, *(f"wrote {path}" for path in written)])
+    return facts, words + _left_out(skipped)
 
 
 def gallery(
@@ -228,28 +230,68 @@ def _pairs(fitted: "HarsanyiForImageClassification", image: Any, output: int) ->
     return f" Together: {', '.join(words)}." if words else ""
 
 
-def _folder(
-    folder: Path, test_share: float, seed: int
-) -> tuple[list[Path], np.ndarray, list[Path], np.ndarray]:
-    """Pictures and labels of a folder of folders, some held out."""
+def readable(paths: Sequence[Path], skip_bad: bool) -> tuple[list[Path], list[Path]]:
+    """Pictures that can be read, and those that cannot.
+
+    Args:
+        paths: Files.
+        skip_bad: Go on without the latter.
+
+    Raises:
+        ValueError: If none can be read; or, unless `skip_bad`, if one cannot.
+    """
+    from harsanyi.pixels import opened
+
+    good, bad, said = [], [], ""
+    for path in paths:
+        try:
+            opened(path)
+            good.append(path)
+        except ValueError as error:
+            bad.append(path)
+            said = said or str(error)
+    if bad and (not skip_bad or not good):
+        others = f" So are {len(bad) - 1} more of {len(paths)}." if len(bad) > 1 else ""
+        advice = " Mend or remove it, or pass --skip-bad to go on without." if good else ""
+        raise ValueError(f"{said}{others}{advice}")
+    return good, bad
+
+
+def _left_out(skipped: Sequence[Path]) -> str:
+    if not skipped:
+        return ""
+    names = ", ".join(path.name for path in skipped[:5])
+    more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+    return f"\nleft out, not readable: {names}{more}"
+
+
+def _labelled(folder: Path, skip_bad: bool) -> tuple[list[tuple[Path, str]], list[Path]]:
+    """Pictures with the names of their folders, and what cannot be read."""
     if not folder.is_dir():
         raise ValueError(
             f"{folder} is no folder of pictures and none of {', '.join(PICTURES)}; make one folder "
             "per class, or name a data set."
         )
-    if not 0 < test_share < 1:
-        raise ValueError(f"--test-share {test_share}; a share between 0 and 1 is needed.")
-    found = [
-        (path, child.name)
+    found = {
+        path: child.name
         for child in sorted(folder.iterdir())
         if child.is_dir()
         for path in sorted(child.rglob("*"))
         if path.suffix.lower() in SUFFIXES
-    ]
-    if len({label for _, label in found}) < 2:
-        raise ValueError(
-            f"{folder} has pictures of {len({c for _, c in found})} classes; 2 needed."
-        )
+    }
+    good, bad = readable(list(found), skip_bad)
+    classes = {found[path] for path in good}
+    if len(classes) < 2:
+        raise ValueError(f"{folder} has pictures of {len(classes)} classes; 2 needed.")
+    return [(path, found[path]) for path in good], bad
+
+
+def _split(
+    found: list[tuple[Path, str]], test_share: float, seed: int
+) -> tuple[list[Path], np.ndarray, list[Path], np.ndarray]:
+    """Pictures and labels, some held out."""
+    if not 0 < test_share < 1:
+        raise ValueError(f"--test-share {test_share}; a share between 0 and 1 is needed.")
     order = np.random.default_rng(seed).permutation(len(found))
     held = set(order[: max(1, round(test_share * len(found)))].tolist())
     parts: list[list[tuple[Path, str]]] = [[], []]
@@ -266,15 +308,9 @@ def _folder(
 
 def _side(paths: Sequence[Path]) -> int:
     """Side that pictures are resized to: their own where all are small and alike, else 64."""
-    from PIL import Image, UnidentifiedImageError
+    from harsanyi.pixels import opened
 
-    sizes = set()
-    for path in paths[:200]:
-        try:
-            with Image.open(path) as image:
-                sizes.add(image.size)
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{path} is truncated or no picture ({error}).") from error
+    sizes = {opened(path).size for path in paths[:200]}
     only = next(iter(sizes)) if len(sizes) == 1 else (64, 64)
     return only[0] if only[0] == only[1] and 4 <= only[0] <= 64 else 64
 
@@ -288,9 +324,3 @@ def _pictures(data: Path) -> list[Path]:
     if not found:
         raise FileNotFoundError(f"{data} has no pictures ({', '.join(SUFFIXES)}).")
     return found
-
-
-def _clear(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

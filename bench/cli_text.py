@@ -1,6 +1,6 @@
 """Texts at the command line: train on a file of texts and labels, explain texts."""
 
-import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +12,6 @@ if TYPE_CHECKING:
     from baselines.explanation import Explanation
     from bench.pages import Section
     from harsanyi.texts import HarsanyiForTextClassification
-
-
-def is_text_model(folder: Path) -> bool:
-    """Whether a folder holds a model of texts."""
-    try:
-        said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(said, dict) and said.get("model_type") == "harsanyi-text"
 
 
 def train_text(
@@ -78,7 +69,7 @@ def train_text(
     masked = _half_absent(model, test, truth, seed)
     model.config.measures = {"rows": len(test), "score": score, "masked_score": masked}
     model.save_pretrained(out)
-    _clear(out / "checkpoints")
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
     words = (
         f"texts, {len(train):,} of them, {len(train.classes)} classes, "
         f"{model.config.vocab_size:,} known {model.config.unit}"
@@ -264,9 +255,3 @@ def heat_maps(
     )
     table = Table("What matters together", columns, rows)
     return Section("Texts", words, tables=[table], texts=shaded)
-
-
-def _clear(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

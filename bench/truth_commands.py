@@ -14,7 +14,7 @@ truth_app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
-Seed = Annotated[int, typer.Option(help="Seed of split, model and sampling.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of split, model and sampling.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of the job.")]
 
 

@@ -73,7 +73,7 @@ def channels_of(images: Any) -> int:  # noqa: ANN401 - as `as_images` takes them
         return 3 if images.ndim == 3 and 3 in (images.shape[0], images.shape[-1]) else 1
     several = [images] if isinstance(images, (str, PathLike)) or _is_pil(images) else list(images)
     for image in several:
-        picture = _opened(Path(image)) if isinstance(image, (str, PathLike)) else image
+        picture = opened(Path(image)) if isinstance(image, (str, PathLike)) else image
         if _is_pil(picture):
             if picture.mode not in GREY and not picture.mode.startswith("I;16"):
                 return 3
@@ -121,7 +121,7 @@ def _tensor(image: Any) -> Tensor:  # noqa: ANN401
 def _single(image: Any, channels: int) -> Tensor:  # noqa: ANN401
     """One picture as `(1, c, h, w)`."""
     if isinstance(image, (str, PathLike)):
-        image = _opened(Path(image))
+        image = opened(Path(image))
     if _is_pil(image):
         image = _numbers(image)
     if isinstance(image, (list, tuple)):
@@ -183,7 +183,20 @@ def _fitted(images: Tensor, size: Sequence[int], channels: int) -> Tensor:
     return images
 
 
-def _opened(path: Path) -> Any:  # noqa: ANN401 - a PIL image
+def opened(path: Path) -> Any:  # noqa: ANN401
+    """A picture from a file, read to its end.
+
+    Args:
+        path: Of any kind that Pillow reads.
+
+    Returns:
+        A PIL image.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If Pillow is missing.
+        ValueError: If it is truncated or no picture.
+    """
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:

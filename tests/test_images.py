@@ -499,6 +499,55 @@ def test_the_command_line_trains_on_a_folder_and_explains_pictures(digits, tmp_p
     assert "folder" in done.stderr
 
 
+@pytest.fixture
+def album(tmp_path):
+    """A folder of two classes with one broken picture among 24."""
+    draw = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 128)):
+        (tmp_path / "album" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = draw.integers(low, low + 128, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "album" / name / f"{i}.png")
+    whole = (tmp_path / "album" / "dark" / "3.png").read_bytes()
+    (tmp_path / "album" / "dark" / "broken.png").write_bytes(whole[:40])
+    return tmp_path / "album"
+
+
+def test_a_broken_picture_is_named_or_left_out(album, tmp_path):
+    from typer.testing import CliRunner
+
+    from bench.cli import app
+
+    def call(*words):
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    train = ("train", "images", album, "--epochs", 1, "--out", tmp_path / "model", "--json")
+    for words in (train, ("explain", tmp_path / "model", album / "dark")):
+        stopped = call(*words)
+        assert stopped.exit_code == 2
+        assert "broken.png" in stopped.stderr
+        assert "--skip-bad" in stopped.stderr
+        done = call(*words, "--skip-bad")
+        assert done.exit_code == 0, done.stderr
+        assert "broken.png" in done.stdout
+    facts = json.loads(call(*words, "--skip-bad", "--json").stdout)
+    assert facts["pictures"] == 12
+    assert facts["skipped"] == [str(album / "dark" / "broken.png")]
+    only = call("explain", tmp_path / "model", album / "dark" / "broken.png", "--skip-bad")
+    assert only.exit_code == 2
+    assert "broken.png" in only.stderr
+
+
+def test_a_negative_seed_is_refused(album):
+    from typer.testing import CliRunner
+
+    from bench.cli import app
+
+    done = CliRunner().invoke(app, ["train", "images", str(album), "--seed", "-1"])
+    assert done.exit_code == 2
+    assert "--seed" in done.stderr
+
+
 @pytest.mark.slow
 def test_the_suite_measures_a_cell_and_writes_its_page(tmp_path, monkeypatch):
     import dataclasses

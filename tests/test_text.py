@@ -206,7 +206,8 @@ def test_what_is_too_long_is_reported_and_no_player():
     assert game.players == [("the", "film", "was", "not"), ("dull",)]
     assert game.n_cut.tolist() == [len("good but long") + 0, 0]
     assert "1 of 2 texts cut" in game.description
-    assert text_model()(["dull"]).n_cut.tolist() == [0]
+    unread = ["dull", "dull \u200b", "dull \n "]  # a tokenizer may drop signs and cut nothing
+    assert text_model()(unread).n_cut.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])

@@ -81,7 +81,7 @@ def compress(
 
     Raises:
         ImportError: If "compresspp" is asked for without goodpoints (extra `compress`).
-        TypeError: If X is not numeric.
+        TypeError: If X is not numeric, or `size` no whole number.
         ValueError: If X is empty or not finite, or `size` or `method` does not fit.
 
     Source: Baniecki et al. (2025), Compress Then Explain; herding, Chen et al. (2010); Compress++,
@@ -96,6 +96,8 @@ def compress(
         torch.Size([16, 3])
     """
     points = standardised(X).clamp(-_REACH, _REACH)
+    if isinstance(size, bool) or not hasattr(size, "__index__"):
+        raise TypeError(f"size={size!r}; pass a whole number of rows to keep.")
     if not 1 <= size <= len(points):
         raise ValueError(f"size={size} is not between 1 and the {len(points)} rows of X.")
     draw = own_generator(generator)

@@ -224,6 +224,9 @@ def _module(place: str) -> Any:  # noqa: ANN401 - a module
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ValueError(f"{path} is no valid Python ({error}).") from error
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} cannot be imported: it raised {said}.") from error
     return module
 
 

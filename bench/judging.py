@@ -1,5 +1,6 @@
 """Judge the table of contenders on one named problem and leave a run's folder behind."""
 
+import contextlib
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,14 +50,17 @@ def judge_problem(
     Raises:
         FileNotFoundError: If the guest names a file that is not there.
         ValueError: If there is no such problem or guest, or the folder holds another run.
+        GuestFailed: If the guest's code fails on two rows, before anything is judged; or on all
+            of them, after the others have been judged and written down.
     """
     from bench import contender_table
     from bench.contenders import contender_from
     from bench.finishing import write_run
+    from bench.guests import GuestFailed, try_out
     from bench.report import read_parquet
 
-    if guest:  # before anything is judged or planned: a typing error must cost nothing
-        contender_from(guest)
+    if guest:  # before anything is judged or planned: a mistake in it must cost nothing
+        try_out(guest, contender_from(guest), _problem(name, rows, seed, target_model))
     chosen = [label for label in contender_table() if label.split("@")[0] in ESTIMATORS]
     words: dict[str, Any] = {"rows": rows, "seed": seed, "truth_budget": truth_budget}
     problem, truth = _problem_and_truth(name, target_model=target_model, **words)
@@ -68,7 +72,11 @@ def judge_problem(
     config = {"problem": problem.content_hash, "seed": seed, "truth_budget": truth_budget}
     job = BoardJob("problem", cells, judge, {**config, "guest": _content(guest)})
     plan = job.plan(folder)
-    job.run(plan, progress=progress)
+    failed: GuestFailed | None = None
+    try:
+        job.run(plan, progress=progress)
+    except GuestFailed as error:  # judged last, so that everybody else is on the board
+        failed = error
     truth.save(folder / "explanations.safetensors")
     write_run(
         folder,
@@ -77,6 +85,8 @@ def judge_problem(
         lead="Sampling estimators at several budgets, judged against ground truth.",
         command=command,
     )
+    if failed is not None:
+        raise GuestFailed(f"{failed} The others are in {folder / 'report.html'}.")
     board = read_parquet(folder / "leaderboard.parquet")
     assert board is not None  # written above
     return board
@@ -107,10 +117,12 @@ def judge_contender(
     from bench.contenders import contender_from
     from bench.curves import removal_games
     from bench.evaluation import MORE
+    from bench.guests import blamed
     from bench.metrics import NotComparable
 
     problem, truth = _problem_and_truth(name, rows, seed, truth_budget, target_model)
     found = contender_from(contender)
+    guest = ":" in contender
     numbers = isinstance(problem.x, torch.Tensor) and problem.task != "game"
     words: dict[str, Any] = {
         "name": contender,
@@ -119,10 +131,23 @@ def judge_contender(
         "facts": {"command": command},
         "more": [kind for kind in MORE if kind != "sensitivity" or numbers],
     }
-    try:
-        return Judged(evaluate(found, problem, truth, **words))
-    except NotComparable:  # a guest of another estimand: judged by what needs no truth
-        return Judged(evaluate(found, problem, None, **words))
+    with blamed(contender) if guest else contextlib.nullcontext():
+        try:
+            return Judged(evaluate(found, problem, truth, **words))
+        except NotComparable:  # a guest of another estimand: judged by what needs no truth
+            return Judged(evaluate(found, problem, None, **words))
+
+
+@functools.lru_cache(maxsize=1)
+def _problem(name: str, rows: int, seed: int, target_model: str) -> "Problem":
+    from bench.problems.catalogue import named_problem
+
+    if not target_model:
+        return named_problem(name, b=rows)
+    from bench.problems.text import target_problem
+    from bench.problems.text_data import load_texts
+
+    return target_problem(name, target_model, load_texts(name, "test").first(rows, seed))
 
 
 @functools.lru_cache(maxsize=1)
@@ -130,16 +155,8 @@ def _problem_and_truth(
     name: str, rows: int, seed: int, truth_budget: int, target_model: str = ""
 ) -> "tuple[Problem, Explanation]":
     from bench import ground_truth
-    from bench.problems.catalogue import named_problem
 
-    if target_model:
-        from bench.problems.text import target_problem
-        from bench.problems.text_data import load_texts
-
-        texts = load_texts(name, "test").first(rows, seed)
-        problem = target_problem(name, target_model, texts)
-    else:
-        problem = named_problem(name, b=rows)
+    problem = _problem(name, rows, seed, target_model)
     return problem, ground_truth(problem, budget=truth_budget, seed=seed, progress=True)
 
 

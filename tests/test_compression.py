@@ -187,6 +187,7 @@ def test_arrays_frames_and_tensors_are_compressed_alike():
     [
         (torch.randn(10, 2), {"size": 11}, ValueError, "size=11"),
         (torch.randn(10, 2), {"size": 0}, ValueError, "size=0"),
+        (torch.randn(10, 2), {"size": 2.5}, TypeError, "size=2.5"),
         (torch.randn(10, 2), {"size": 2, "method": "best"}, ValueError, "method='best'"),
         (torch.full((10, 2), torch.nan), {"size": 2}, ValueError, "missing or infinite"),
         (torch.randn(10), {"size": 2}, ValueError, "shape"),

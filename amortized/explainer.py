@@ -10,7 +10,6 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -25,11 +24,18 @@ from amortized.objectives import Prediction, normalise
 from amortized.playing import GameCard, GameFactory
 from baselines.explanation import ESTIMANDS, Explanation
 from baselines.randomness import seeded
+from baselines.saved_models import check_files, load_strictly, settings_hash
 
-FORMAT = 1
+FORMAT = 2
 """Version of the saved form; another one is refused."""
 
 NORMALIZERS = ("none", "additive", "precision")
+
+SIGNED = (
+    "encoder", "outputs", "head", "uncertainty", "normalizer", "ends", "classes", "game", "estimand",
+    "adapters",
+)  # fmt: skip
+"""Settings that the weights mean something under; what is measured afterwards is none of them."""
 
 
 class AmortizedConfig(PreTrainedConfig):
@@ -145,6 +151,7 @@ class AmortizedExplainer(PreTrainedModel):
     scale: Tensor
     end_location: Tensor
     end_scale: Tensor
+    signature: Tensor
 
     def __init__(self, config: AmortizedConfig) -> None:
         super().__init__(config)
@@ -157,6 +164,7 @@ class AmortizedExplainer(PreTrainedModel):
             self.register_buffer("scale", torch.ones(k))
             self.register_buffer("end_location", torch.zeros(2, k))
             self.register_buffer("end_scale", torch.ones(2, k))
+            self.register_buffer("signature", torch.zeros((), dtype=torch.int64))
         # position ids and the like must be in the file, or loading leaves them to chance
         for module in self.modules():
             module._non_persistent_buffers_set.clear()
@@ -432,6 +440,22 @@ class AmortizedExplainer(PreTrainedModel):
         self.config.conformal = {**(self.config.conformal or {}), str(refine): found}
         return self
 
+    def _signed(self) -> int:
+        return settings_hash({name: getattr(self.config, name) for name in SIGNED})
+
+    def check_signature(self) -> None:
+        """Check that the weights belong to the settings and names of the config.
+
+        Raises:
+            ValueError: If they were saved under others.
+        """
+        if int(self.signature) != self._signed():
+            raise ValueError(
+                "these weights were saved under other settings (encoder, head, normalizer, ends, "
+                "classes, game, estimand) or names (outputs, players) than those of config; load "
+                "them with the config they came with."
+            )
+
     def save_pretrained(
         self,
         save_directory: str | PathLike[str],
@@ -439,6 +463,7 @@ class AmortizedExplainer(PreTrainedModel):
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """Write config, weights and, for texts, the tokenizer."""
+        self.signature.fill_(self._signed())
         answer = super().save_pretrained(save_directory, *args, **kwargs)
         self.encoder.save_extra(save_directory)
         return answer
@@ -466,30 +491,12 @@ class AmortizedExplainer(PreTrainedModel):
             FileNotFoundError: If config or weights are missing.
             ValueError: If a file is corrupt, of another version, or does not fit the config.
         """
-        check_files(pretrained_model_name_or_path)
+        folder = pretrained_model_name_or_path
+        check_files(folder, FORMAT, model_type=AmortizedConfig.model_type)
         asked = kwargs.pop("output_loading_info", False)
-        kwargs["use_safetensors"] = True
-        try:
-            loaded: Any = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-            )
-        except RuntimeError as error:  # transformers' own complaint about shapes
-            raise ValueError(
-                f"the weights in {pretrained_model_name_or_path} do not fit its config ({error})."
-            ) from error
-        explainer, info = loaded
-        amiss = {
-            name: sorted(map(str, info[name]))
-            for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
-            if info.get(name)
-        }
-        if amiss:
-            raise ValueError(
-                f"the weights in {pretrained_model_name_or_path} do not fit its config: {amiss}."
-            )
-        if not all(bool(torch.isfinite(p).all()) for p in explainer.parameters()):
-            raise ValueError(f"the weights in {pretrained_model_name_or_path} hold NaN.")
-        explainer.encoder.load_extra(pretrained_model_name_or_path)
+        explainer, info = load_strictly(super().from_pretrained, folder, *args, **kwargs)
+        explainer.check_signature()
+        explainer.encoder.load_extra(folder)
         if model is not None:
             explainer.attach(model)
         return (explainer, info) if asked else explainer
@@ -497,42 +504,6 @@ class AmortizedExplainer(PreTrainedModel):
 
 def _is_large(encoder: torch.nn.Module) -> bool:
     return sum(parameter.numel() for parameter in encoder.parameters()) > 300_000_000
-
-
-def check_files(folder: str | PathLike[str]) -> None:
-    """Check config and weights of a local folder before anything is built from them.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If a file is truncated, corrupt or of another version.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    folder = Path(folder)
-    if not folder.is_dir():
-        if folder.is_absolute() or folder.parts[:1] in ((".",), ("..",)):
-            raise FileNotFoundError(f"no folder {folder}; save_pretrained makes one.")
-        return  # a name on the Hub
-    config = folder / "config.json"
-    weights = sorted(folder.glob("*.safetensors"))
-    if not config.is_file() or not weights:
-        missing = "config.json" if not config.is_file() else "model.safetensors"
-        raise FileNotFoundError(f"{folder} has no {missing}; save_pretrained writes it.")
-    try:
-        written = json.loads(config.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{config} is truncated or no JSON ({error}).") from error
-    kind = written.get("model_type") if isinstance(written, dict) else None
-    if kind != AmortizedConfig.model_type or written.get("format_version") != FORMAT:
-        raise ValueError(
-            f"{config} is of a {kind!r}, not of an amortized explainer of this version."
-        )
-    for path in weights:
-        try:
-            with safe_open(path, framework="pt") as file:
-                file.keys()
-        except SafetensorError as error:
-            raise ValueError(f"{path} is truncated or no safetensors file ({error}).") from error
 
 
 AutoConfig.register(AmortizedConfig.model_type, AmortizedConfig)

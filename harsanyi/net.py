@@ -1,15 +1,14 @@
 """HarsanyiNet: a bias and a sum of exact parts; its forward pass holds its Shapley values."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from baselines.explanation import Explanation
+from baselines.saved_models import settings_hash
 from harsanyi.float64 import held, hold, overwrite
 from harsanyi.parts import Part, build
 from harsanyi.table import presence
@@ -131,8 +130,7 @@ class HarsanyiNet(nn.Module):
             "gauge": self.gauge,
             "size": [self.n_players, self.n_outputs],
         }
-        text = json.dumps(settings, sort_keys=True, default=str)
-        return int.from_bytes(sha256(text.encode()).digest()[:7])
+        return settings_hash(settings)
 
     @torch.no_grad()
     def sign(self) -> "HarsanyiNet":

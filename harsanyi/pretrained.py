@@ -1,10 +1,8 @@
 """Harsanyi nets as transformers models; importing this file registers the Auto classes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils.generic import ModelOutput
 
 from baselines.explanation import Explanation
+from baselines.saved_models import check_files, load_strictly
 from harsanyi.losses import COALITION_WEIGHT, CoalitionLoss, prediction_loss
 from harsanyi.net import HarsanyiNet
 
@@ -149,30 +148,13 @@ class HarsanyiPreTrainedModel(PreTrainedModel):
             FileNotFoundError: If config or weights are missing.
             ValueError: If a file is corrupt, of another version, or does not fit the config.
         """
-        check_files(pretrained_model_name_or_path)
+        check_files(pretrained_model_name_or_path, FORMAT)
         asked = kwargs.pop("output_loading_info", False)
-        kwargs["use_safetensors"] = True
-        try:
-            loaded: Any = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-            )
-        except RuntimeError as error:  # transformers' own complaint about shapes
-            raise ValueError(
-                f"the weights in {pretrained_model_name_or_path} do not fit its config ({error})."
-            ) from error
-        model, info = loaded
-        amiss = {
-            name: sorted(map(str, info[name]))
-            for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
-            if info.get(name)
-        }
-        if amiss:
-            raise ValueError(
-                f"the weights in {pretrained_model_name_or_path} do not fit its config: {amiss}."
-            )
+        model, info = load_strictly(
+            super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs
+        )
         model.net.check_signature()
         check_labels(model.config)
-        check_numbers(model.state_dict(), pretrained_model_name_or_path)
         return (model, info) if asked else model
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -268,55 +250,6 @@ def check_labels(config: PreTrainedConfig) -> None:
             f"config.id2label is {labels}, but the outputs of these weights are {outputs}; one of "
             "the two was changed after saving."
         )
-
-
-def check_numbers(state: dict[str, Tensor], folder: str | PathLike[str]) -> None:
-    """Check that no weight is NaN.
-
-    Raises:
-        ValueError: If one is.
-    """
-    unknown = sorted(
-        name for name, t in state.items() if t.is_floating_point() and t.isnan().any()
-    )
-    if unknown:
-        raise ValueError(f"the weights in {folder} hold NaN in {', '.join(unknown[:5])}.")
-
-
-def check_files(folder: str | PathLike[str]) -> None:
-    """Check config and weights of a local folder before anything is built from them.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If a file is truncated, corrupt or of another version.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    folder = Path(folder)
-    if not folder.is_dir():
-        if folder.is_absolute() or folder.parts[:1] in ((".",), ("..",)):
-            raise FileNotFoundError(f"no folder {folder}; save_pretrained makes one.")
-        return
-    config = folder / "config.json"
-    weights = sorted(folder.glob("*.safetensors"))
-    if not config.is_file() or not weights:
-        missing = "config.json" if not config.is_file() else "model.safetensors"
-        raise FileNotFoundError(f"{folder} has no {missing}; save_pretrained writes it.")
-    try:
-        written = json.loads(config.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{config} is truncated or no JSON ({error}).") from error
-    if not isinstance(written, dict) or written.get("format_version") != FORMAT:
-        found = written.get("format_version") if isinstance(written, dict) else None
-        raise ValueError(
-            f"{config} has format_version {found!r}; this version of harsanyi reads {FORMAT}."
-        )
-    for path in weights:
-        try:
-            with safe_open(path, framework="pt") as file:
-                file.keys()
-        except SafetensorError as error:
-            raise ValueError(f"{path} is truncated or no safetensors file ({error}).") from error
 
 
 AutoConfig.register(HarsanyiConfig.model_type, HarsanyiConfig)

@@ -7,15 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from baselines.shards import atomic_write
+from baselines.files import atomic_write
+from baselines.saved_models import check_files, check_numbers
 from harsanyi.net import HarsanyiNet
-from harsanyi.pretrained import (
-    HarsanyiConfig,
-    HarsanyiForClassification,
-    check_files,
-    check_labels,
-    check_numbers,
-)
+from harsanyi.pretrained import FORMAT, HarsanyiConfig, HarsanyiForClassification, check_labels
 from harsanyi.table import Column
 
 _PARTS_OF_A_RUN = {"checkpoint_dir", "progress"}  # where and how it ran, not what it is
@@ -102,7 +97,7 @@ def load_estimator(cls: type, directory: str | PathLike[str]) -> Any:  # noqa: A
     folder = Path(directory)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; save_pretrained makes one.")
-    check_files(folder)
+    check_files(folder, FORMAT)
     try:
         config = HarsanyiConfig.from_pretrained(folder)
         about = config.estimator or {}

@@ -1,13 +1,12 @@
 """TextNet: static vectors of players and a sum of exact parts; reads its config by attribute."""
 
-import json
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from baselines.saved_models import settings_hash
 from harsanyi.indices import AGGREGATED, bernoulli, check_index, diagonal_rule
 from harsanyi.parts.sequences import build_sequence, draw, linear
 
@@ -112,8 +111,7 @@ class TextNet(nn.Module):
             "outputs": self.n_outputs,
             **{name: getattr(config, name, None) for name in NAMED},
         }
-        text = json.dumps(settings, sort_keys=True, default=str)
-        return int.from_bytes(sha256(text.encode()).digest()[:7])
+        return settings_hash(settings)
 
     @torch.no_grad()
     def sign(self) -> "TextNet":
@@ -333,7 +331,8 @@ class TextNet(nn.Module):
 
         rows = self.prepared(x, None, real, types)
         n = rows[0].shape[1]
-        order = min(order, max(1, n))
+        if isinstance(order, int):
+            order = min(order, max(1, n))
         explicit, tables = self.index(rows, index, order)
         told = explicit.interactions(index, order)
         sets, values = [], []

@@ -269,6 +269,27 @@ def test_a_damaged_folder_is_refused(texts, tmp_path, spoil) -> None:
         AmortizedExplainer.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("outputs", lambda config: config["outputs"][::-1]),
+        ("game", lambda config: config["game"] | {"outputs": config["game"]["outputs"][::-1]}),
+        ("encoder", lambda config: config["encoder"] | {"players": "token"}),
+        ("ends", lambda config: "exact"),
+        ("normalizer", lambda config: "additive"),
+        ("estimand", lambda config: "banzhaf"),
+    ],
+)
+def test_weights_are_not_read_under_another_config(texts, tmp_path, name, change) -> None:
+    texts[1].save_pretrained(tmp_path)
+    AmortizedExplainer.from_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config[name] = change(config)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="saved under other settings"):
+        AmortizedExplainer.from_pretrained(tmp_path)
+
+
 def test_company_and_batches_do_not_change_an_explanation(texts) -> None:
     _, made, _ = texts
     given = words(9, seed=3)

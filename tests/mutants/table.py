@@ -387,9 +387,9 @@ MUTANTS = (
     ),
     Mutant(
         bug="a file that lacks a weight is loaded",
-        file="harsanyi/pretrained.py",
-        source="        if amiss:\n",
-        replacement="        if not info:\n",
+        file="baselines/saved_models.py",
+        source="    if amiss:\n",
+        replacement="    if not info:\n",
         test="test_pretrained.py::test_a_damaged_model_is_refused",
     ),
     Mutant(
@@ -788,6 +788,13 @@ MUTANTS = (
         source='key_of(one.seed, "pairs", one.examples[item])',
         replacement='key_of(one.seed, "pairs", item)',
         test="test_labels.py::test_labels_do_not_depend_on_shards_order_or_company",
+    ),
+    Mutant(
+        bug="an explainer's outputs may be permuted in its config",
+        file="amortized/explainer.py",
+        source='"encoder", "outputs", "head"',
+        replacement='"encoder", "head"',
+        test="test_amortized.py::test_weights_are_not_read_under_another_config",
     ),
     Mutant(
         bug="a name of the file is taken for that of the encoder's own buffer",

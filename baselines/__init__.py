@@ -58,7 +58,7 @@ _HOME: dict[str, str] = {
     "bounded_order_shapley": "bounded",
     "compress": "compression",
     "exact_shapley": "exact",
-    "from_callable": "game",
+    "from_callable": "foreign_models",
     "from_shap": "adapters",
     "from_shapiq": "adapters",
     "kernel_shap": "regression",

@@ -11,7 +11,8 @@ from einops import rearrange
 from torch import Tensor
 
 from baselines.boosting import boost
-from baselines.evaluation import Estimate, estimate
+from baselines.estimates import Estimate
+from baselines.evaluation import estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.gp import OddGPDesign

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from baselines.arguments import check_game
-from baselines.evaluation import Estimate, active_players, ask, enumerate_rest, explanation_of
+from baselines.asking import active_players, ask
+from baselines.estimates import Estimate
+from baselines.evaluation import enumerate_rest, explanation_of
 from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.interactions import Interactions

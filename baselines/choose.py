@@ -4,13 +4,8 @@ import torch
 
 from baselines.adjusted import ChosenDesign
 from baselines.arguments import check_game
-from baselines.evaluation import (
-    active_players,
-    check_budget,
-    enumerate_rest,
-    estimate,
-    is_enumerable,
-)
+from baselines.asking import active_players, check_budget, is_enumerable
+from baselines.evaluation import enumerate_rest, estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.sampling import permutation_shapley

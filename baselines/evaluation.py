@@ -6,174 +6,22 @@ runs designs on games, ragged ones included, and lets their explanations be cont
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from baselines.arguments import check_game
+from baselines.asking import active_players, ask, check_budget, is_enumerable
 from baselines.coalitions import (
-    MAX_ENUMERABLE_PLAYERS,
     all_coalitions,
     coalition_index,
     key_from,
     pack,
 )
+from baselines.estimates import Design, DesignMaker, Enumeration, Estimate
 from baselines.exact import MAX_PLAYERS, exact_shapley, shapley_weights
 from baselines.explanation import Explanation
-from baselines.finiteness import all_finite
 from baselines.game import Game, TableGame
-
-TILE_CELLS = 2**17
-"""Cells (explicands x coalitions x players) asked for at once on a CPU, about an L2 cache."""
-
-DEVICE_TILE_CELLS = 2**24
-"""The same on an accelerator."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """What a design makes of the values of its coalitions.
-
-    Args:
-        values: Float64 `(b, n, k)`.
-        std_errors: `(b, n, k)`, or None where none were estimated.
-        method: Words that replace the estimator's name when the design chose among several.
-        diagnostics: Named tensors.
-        exact: True only if all coalitions were seen.
-    """
-
-    values: Tensor
-    std_errors: Tensor | None = None
-    method: str | None = None
-    diagnostics: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
-    exact: bool = False
-
-
-class Design(Protocol):
-    """Coalitions to evaluate, and the map from their values to attributions."""
-
-    @property
-    def coalitions(self) -> Tensor:
-        """Bool `(m, n)`; row 0 is the empty and row 1 the grand coalition."""
-        ...
-
-    def solve(self, values: Tensor) -> Estimate:
-        """Attributions `(b, n, k)` from float64 values `(b, m, k)` of the coalitions."""
-        ...
-
-
-DesignMaker = Callable[[int, int, int], Design]
-"""`make(n_players, budget, key)`; a larger budget must give a design that begins with the rows of
-a smaller one, which is what lets an explanation be continued."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Enumeration:
-    """The design of all coalitions, for players few enough.
-
-    Args:
-        n_players: Number of players `n`.
-        weights: Linear map `(m, n)` from values to attributions, given the coalitions.
-    """
-
-    n_players: int
-    weights: Callable[[Tensor], Tensor] = shapley_weights
-
-    @property
-    def coalitions(self) -> Tensor:
-        """All `2**n`, the empty one first and the grand one second."""
-        rows = all_coalitions(self.n_players)
-        return torch.cat([rows[:1], rows[-1:], rows[1:-1]])
-
-    def solve(self, values: Tensor) -> Estimate:
-        """Exact attributions."""
-        weights = self.weights(self.coalitions).to(values.device)
-        return Estimate(torch.einsum("bmk,mn->bnk", values, weights), exact=True)
-
-
-def check_budget(budget: int, least: int = 2, why: str = "both ends of a game") -> int:
-    """Refuse a budget that buys nothing.
-
-    Args:
-        budget: Coalitions per explicand.
-        least: The smallest that works.
-        why: What the least pays for.
-
-    Returns:
-        The budget as an int.
-
-    Raises:
-        TypeError: If it is no whole number.
-        ValueError: If it is less than `least`.
-    """
-    if isinstance(budget, bool) or int(budget) != budget:
-        raise TypeError(f"budget={budget!r}; pass a whole number of coalitions per explicand.")
-    if budget < least:
-        raise ValueError(f"budget={budget}; {why} cost {least}, so pass budget >= {least}.")
-    return int(budget)
-
-
-def is_enumerable(n_players: int, budget: int) -> bool:
-    """Whether the budget pays for all coalitions."""
-    return n_players <= MAX_ENUMERABLE_PLAYERS and 2**n_players <= budget
-
-
-def ask(game: Game, coalitions: Tensor, chunk_size: int | None = None) -> Tensor:
-    """Values of coalitions, asked in tiles that shrink when memory runs out.
-
-    Args:
-        game: Games of `b` explicands.
-        coalitions: Bool `(m, n)` shared by the explicands, or `(b, m, n)`.
-        chunk_size: Coalitions asked for at once; by default as many as fit `TILE_CELLS`. The
-            values do not depend on it beyond rounding.
-
-    Returns:
-        `(b, m, k)` in the game's dtype, detached.
-
-    Raises:
-        ValueError: If `chunk_size` is not positive, or a value is not finite.
-        MemoryError, torch.OutOfMemoryError: If not even one coalition fits.
-    """
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size}; it must be 1 or more.")
-    if coalitions.ndim == 2:
-        coalitions = coalitions[None]
-    m = coalitions.shape[1]
-    chunk = chunk_size or _tile(game)
-    parts, start = [], 0
-    while start < m:
-        try:
-            part = game(coalitions[:, start : start + chunk])
-        except (MemoryError, torch.OutOfMemoryError):
-            if chunk == 1:
-                raise
-            chunk = max(1, min(chunk, m - start) // 2)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            continue
-        parts.append(part.detach())
-        start += chunk
-    values = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-    if not all_finite(values):
-        raise ValueError("game returned NaN or infinity; every coalition needs a finite value.")
-    return values
-
-
-def _tile(game: Game) -> int:
-    """Coalitions per call, even so that both members of a pair share a tile."""
-    device = getattr(getattr(game, "x", None), "device", None)
-    cells = TILE_CELLS if device is None or device.type == "cpu" else DEVICE_TILE_CELLS
-    cells = getattr(game, "tile_cells", cells)  # a game that packs its rows takes many at once
-    return max(2, cells // max(1, game.n_explicands * game.n_players) // 2 * 2)
-
-
-def active_players(game: Game) -> Tensor | None:
-    """The game's `player_mask` `(b, n)` on the CPU, or None when no player is padding."""
-    mask = getattr(game, "player_mask", None)
-    if mask is None or bool(mask.all()):
-        return None
-    return mask.cpu()
 
 
 def explanation_of(

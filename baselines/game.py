@@ -4,10 +4,9 @@ A game maps coalitions `(b, m, n)` to values `(b, m, k)`, one game per explicand
 model rows it used, so that nobody has to claim what an explanation cost.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
@@ -15,10 +14,10 @@ from torch import Tensor
 from baselines.arguments import as_tensor
 from baselines.coalitions import check_coalitions, coalition_index
 from baselines.finiteness import all_finite
+from baselines.groups import Groups, group_players
 from baselines.imputers import Imputer
 
 Model = Callable[[Tensor], Tensor]
-Groups = Mapping[str, Sequence[int]] | Sequence[Sequence[int]] | Tensor
 
 ROW_BUDGET = 2**22
 """Default number of feature cells a game hands to its model at once (32 MiB in float64)."""
@@ -374,102 +373,6 @@ class PresenceGame:
     def _run(self, rows: Tensor, present: Tensor) -> Tensor:
         with torch.no_grad():
             return _checked(self.model(rows, present=present), len(rows))
-
-
-def from_callable(f: Any, output: str = "proba", *, columns: Sequence[str] | None = None) -> Model:  # noqa: ANN401
-    """A numpy function or a scikit-learn estimator as a model that maps tensors to tensors.
-
-    Args:
-        f: A function of an array `(rows, *features)`, or a fitted estimator (scikit-learn,
-            xgboost, lightgbm, ...) with `predict_proba`, `decision_function` or `predict`.
-        output: Scale of the answer. `"proba"` takes probabilities (a regressor's prediction, a
-            function's value as it is); `"logit"` takes log-odds: the decision function where the
-            estimator has one, else log p clipped at 1e-12, two columns for two classes.
-        columns: Column names, for estimators that were fitted on a DataFrame.
-
-    Returns:
-        A callable from a tensor `(rows, *features)` to a float64 tensor `(rows, k)` on the same
-        device.
-
-    Raises:
-        TypeError: If `f` can neither be called nor predict.
-        ValueError: If `output` is neither `"proba"` nor `"logit"`.
-
-    Example:
-        >>> import numpy as np, torch
-        >>> from sklearn.linear_model import LogisticRegression
-        >>> from baselines import from_callable
-        >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
-        >>> model = from_callable(LogisticRegression().fit(X, [0, 0, 1, 1]), output="logit")
-        >>> model(torch.tensor([[1.5]], dtype=torch.float64)).shape
-        torch.Size([1, 1])
-    """
-    if output not in ("proba", "logit"):
-        raise ValueError(f"output={output!r}; pass 'proba' or 'logit'.")
-    answer = _answer(f, output)
-
-    def model(x: Tensor) -> Tensor:
-        rows: Any = x.detach().cpu().numpy()
-        if columns is not None:
-            import pandas as pd
-
-            rows = pd.DataFrame(rows, columns=list(columns))
-        values = np.asarray(answer(rows), dtype=np.float64)
-        return torch.from_numpy(values.reshape(len(values), -1).copy()).to(x.device)
-
-    model.__name__ = _name(f)
-    return model
-
-
-def _answer(f: Any, output: str) -> Callable[[Any], Any]:  # noqa: ANN401
-    def log_odds(probabilities: Any) -> np.ndarray:  # noqa: ANN401
-        p = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1 - 1e-12)
-        if p.ndim == 2 and p.shape[1] > 1:
-            return np.log(p)
-        return np.log(p) - np.log1p(-p)
-
-    if output == "logit" and hasattr(f, "decision_function"):
-        return f.decision_function
-    if hasattr(f, "predict_proba"):
-        if output == "proba":
-            return f.predict_proba
-        return lambda rows: log_odds(f.predict_proba(rows))
-    if hasattr(f, "predict"):
-        return f.predict
-    if callable(f):
-        return f if output == "proba" else lambda rows: log_odds(f(rows))
-    raise TypeError(f"f is a {type(f).__name__}; pass a function or a fitted estimator.")
-
-
-def group_players(
-    groups: Groups | None, features: tuple[int, ...]
-) -> tuple[Tensor | None, list[str] | None]:
-    """Player of each flattened feature, and the players' names where the groups have some."""
-    if groups is None:
-        return None, None
-    n_features = int(np.prod(features))
-    if isinstance(groups, Tensor):
-        if tuple(groups.shape) != features or groups.is_floating_point():
-            raise ValueError(
-                f"groups have shape {tuple(groups.shape)} and dtype {groups.dtype}; a tensor of "
-                f"groups needs integers of shape {features}."
-            )
-        membership, names = groups.reshape(-1).long(), None
-        if membership.min() < 0 or len(membership.unique()) != int(membership.max()) + 1:
-            raise ValueError("groups must number the players 0, 1, ... without a gap.")
-        return membership, names
-    names = [str(name) for name in groups] if isinstance(groups, Mapping) else None
-    lists = list(groups.values()) if isinstance(groups, Mapping) else list(groups)
-    flat = sorted(int(position) for members in lists for position in members)
-    if flat != list(range(n_features)) or any(len(members) == 0 for members in lists):
-        raise ValueError(
-            f"groups hold the features {flat[:20]}; they must hold each of the {n_features} "
-            "features exactly once, and none may be empty."
-        )
-    membership = torch.empty(n_features, dtype=torch.int64)
-    for player, members in enumerate(lists):
-        membership[torch.as_tensor(list(members))] = player
-    return membership, names
 
 
 def _checked(answer: Any, n_rows: int) -> Tensor:  # noqa: ANN401 - a foreign model's answer

@@ -9,7 +9,8 @@ from einops import rearrange
 from torch import Tensor
 
 from baselines.designs import CACHE, PairSample, sample_pairs
-from baselines.evaluation import Estimate, estimate
+from baselines.estimates import Estimate
+from baselines.evaluation import estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.priors import NOISE_FLOOR, ORDERS, Prior, choose_prior, distances, waves

@@ -14,7 +14,8 @@ from torch import Tensor
 from baselines.attribution import Inputs, Target, as_tuple, target_index
 from baselines.coalitions import key_from, stream
 from baselines.explanation import Explanation
-from baselines.game import ROW_BUDGET, Groups, group_players
+from baselines.game import ROW_BUDGET
+from baselines.groups import Groups, group_players
 
 Parts = tuple[Tensor, ...]
 Extra = tuple[Any, ...]

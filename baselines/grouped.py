@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from baselines.arguments import check_game
+from baselines.asking import active_players, ask, check_budget
 from baselines.coalitions import key_from, stream
-from baselines.evaluation import Estimate, active_players, ask, check_budget, explanation_of
+from baselines.estimates import Estimate
+from baselines.evaluation import explanation_of
 from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.orders import BLOCK

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from baselines.coalitions import check_coalitions
 from baselines.explanation import Explanation
-from baselines.game import ROW_BUDGET, Groups, MaskedGame, Model
+from baselines.game import ROW_BUDGET, MaskedGame, Model
+from baselines.groups import Groups
 from baselines.imputers import Imputer, scaled
 
 Loss = Callable[[Tensor, Tensor], Tensor]

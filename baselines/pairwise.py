@@ -11,9 +11,9 @@ from einops import rearrange
 from torch import Tensor
 
 from baselines.arguments import check_game
+from baselines.asking import active_players, ask, check_budget, is_enumerable
 from baselines.coalitions import all_coalitions, key_from
 from baselines.designs import CACHE, PairSample
-from baselines.evaluation import active_players, ask, check_budget, is_enumerable
 from baselines.exact import shapley_weights
 from baselines.game import Game
 from baselines.gp import DENSE, OddGPDesign, Surrogate

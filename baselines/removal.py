@@ -21,7 +21,8 @@ from baselines.attribution import (
     unflatten,
 )
 from baselines.explanation import Explanation
-from baselines.game import Groups, MaskedGame
+from baselines.game import MaskedGame
+from baselines.groups import Groups
 from baselines.imputers import BaselineImputer, Imputer
 
 Estimator = Callable[..., Explanation]

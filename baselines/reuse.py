@@ -9,7 +9,8 @@ from torch import Tensor
 
 from baselines.coalitions import stream
 from baselines.designs import first_seen, interleave, sample_pairs
-from baselines.evaluation import Estimate, estimate
+from baselines.estimates import Estimate
+from baselines.evaluation import estimate
 from baselines.exact import shapley_weights
 from baselines.explanation import Explanation
 from baselines.game import Game

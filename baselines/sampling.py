@@ -11,19 +11,13 @@ import torch
 from torch import Tensor
 
 from baselines.arguments import check_game
-from baselines.coalitions import coalition_index, key_from
-from baselines.evaluation import (
-    Estimate,
-    active_players,
-    ask,
-    check_budget,
-    enumerate_rest,
-    estimate,
-    explanation_of,
-    is_enumerable,
-)
+from baselines.asking import active_players, ask, check_budget, is_enumerable
+from baselines.coalitions import key_from
+from baselines.estimates import Estimate
+from baselines.evaluation import enumerate_rest, estimate, explanation_of
 from baselines.explanation import Explanation
 from baselines.game import Game
+from baselines.memory import MEMO_CELLS, Memory
 from baselines.moments import PairMoments
 from baselines.orders import (
     OrderMaker,
@@ -39,9 +33,6 @@ from baselines.orders import (
 
 GROUP_CELLS = 2**22
 """Most mask or value cells of a group of pairs that is held at once."""
-
-MEMO_CELLS = 2**20
-"""Largest table of values that is kept so that no coalition is asked for twice."""
 
 
 def permutation_shapley(
@@ -210,7 +201,7 @@ class _Run:
         self.moments: PairMoments | None = None
         self.rest: list[Tensor] = []  # pairs of a unit that is not complete yet
         self.early: tuple[Tensor, Tensor] | None = None
-        self.memo: _Memo | None = None
+        self.memo: Memory | None = None
         if enumerate_small and 2 ** min(game.n_players, 40) <= MEMO_CELLS:
             self._remember()
 
@@ -219,7 +210,7 @@ class _Run:
         everyone = both_ends(self.game.n_players)
         self.ends, self.asked = ask(self.game, everyone, self.chunk_size), 2
         if len(self.ends) * 2**self.game.n_players * self.ends.shape[-1] <= MEMO_CELLS:
-            self.memo = _Memo(self.game, self.chunk_size, everyone, self.ends)
+            self.memo = Memory(self.game, self.chunk_size, everyone, self.ends)
 
     def upto(self, budget: int) -> Explanation:
         """The explanation of the first pairs that the budget pays for."""
@@ -335,47 +326,6 @@ class _Run:
             key=self.key,
             continuation=more,
         )
-
-
-class _Memo:
-    """Values of a small game by coalition index, so that each is asked for once."""
-
-    def __init__(
-        self, game: Game, chunk_size: int | None, coalitions: Tensor, values: Tensor
-    ) -> None:
-        self.game, self.chunk_size = game, chunk_size
-        self.seen = torch.zeros(2**game.n_players, dtype=torch.bool)
-        self.table = values.new_zeros((len(values), 2**game.n_players, values.shape[-1]))
-        self._store(coalition_index(coalitions), values)
-
-    @property
-    def n_seen(self) -> int:
-        return int(self.seen.sum())
-
-    def copy(self) -> "_Memo":
-        twin = _Memo.__new__(_Memo)
-        twin.__dict__.update(self.__dict__)
-        twin.seen, twin.table = self.seen.clone(), self.table.clone()
-        return twin
-
-    def ask(self, rows: Tensor) -> Tensor:
-        """Values `(b, m, k)` of coalitions `(m, n)`, from memory where they are known."""
-        index = coalition_index(rows)
-        fresh = index[~self.seen[index]].unique()
-        if len(fresh):
-            coalitions = (fresh[:, None] >> torch.arange(rows.shape[-1])) & 1 == 1
-            self._store(fresh, ask(self.game, coalitions, self.chunk_size))
-        return self.table[:, index.to(self.table.device)]
-
-    def known(self) -> tuple[Tensor, Tensor]:
-        """The coalitions seen so far and their values."""
-        index = self.seen.nonzero().flatten()
-        coalitions = (index[:, None] >> torch.arange(self.game.n_players)) & 1 == 1
-        return coalitions, self.table[:, index.to(self.table.device)]
-
-    def _store(self, index: Tensor, values: Tensor) -> None:
-        self.seen[index] = True
-        self.table[:, index.to(self.table.device)] = values
 
 
 class _OrderDesign:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from baselines.arguments import as_tensor, check_game
 from baselines.designs import PairSample, sample_pairs
-from baselines.evaluation import Estimate, estimate
+from baselines.estimates import Estimate
+from baselines.evaluation import estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
 

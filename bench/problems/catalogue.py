@@ -125,7 +125,8 @@ def box_problem(
     Returns:
         A Problem on coded rows, of log-odds or values.
     """
-    from baselines.game import MaskedGame, from_callable
+    from baselines.foreign_models import from_callable
+    from baselines.game import MaskedGame
     from baselines.imputers import BaselineImputer, MarginalImputer
 
     classify = table.task == "classification"

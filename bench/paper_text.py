@@ -47,6 +47,7 @@ class Bench:
         y: Classes of the test texts, or None.
         folder: Where labels, truth and results lie.
         epochs: Passes over labels where a study says nothing; the default when None.
+        normalizer: Of the explainers.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Bench:
     y: list[int] | None
     folder: Path
     epochs: int | None = None
+    normalizer: str = "additive"
 
     def labels(self, texts: int | None = None, pairs: int = 1, seed: int = 0) -> Labels:
         """Labels of the first texts."""
@@ -79,7 +81,8 @@ class Bench:
     def explainer(self, labels: Labels, key: int = 0, **words: Any) -> AmortizedExplainer:  # noqa: ANN401
         """An explainer trained on labels."""
         draws = torch.Generator().manual_seed(key)
-        made = AmortizedExplainer.from_target(self.model, generator=draws)
+        how = {"normalizer": self.normalizer}
+        made = AmortizedExplainer.from_target(self.model, generator=draws, **how)
         return made.fit(labels, key=key, progress=False, **{"epochs": self.epochs, **words})
 
     def fresh(self, pairs: int, texts: list[Any] | None = None) -> Explanation:
@@ -356,16 +359,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--least", type=int, default=8, help="words of a training text, at least")
     parser.add_argument("--target-model", default="", help="folder or hub name of another target")
     parser.add_argument("--epochs", type=int, default=None, help="passes over the labels")
+    parser.add_argument("--normalizer", default="additive", help="none, additive or precision")
     given = parser.parse_args(arguments)
     bench = load_bench(
         given.target, given.out, given.texts, given.tests, given.least, given.target_model
     )
-    bench.epochs = given.epochs
+    bench.epochs, bench.normalizer = given.epochs, given.normalizer
     for name in STUDIES if "all" in given.studies else given.studies:
         start = time.process_time()
         found = STUDIES[name](bench)
         found |= {"cpu_seconds": time.process_time() - start, "made": provenance()}
-        text = json.dumps({"target": given.target, "study": name, **found}, indent=1)
+        asked = {word: getattr(given, word) for word in ("target", "epochs", "normalizer")}
+        text = json.dumps({"study": name, **asked, **found}, indent=1)
         atomic_write(bench.folder / f"{name}.json", text.encode())
         print(text, flush=True)
 

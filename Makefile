@@ -52,8 +52,8 @@ docs: $(VENV)/.docs ## the site, warnings as errors, into site/
 notebooks: $(VENV)/.docs ## run the tutorials anew; they keep what they printed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=$(THREADS) $(PY) -m nbconvert --to notebook --execute --inplace docs/tutorials/*.ipynb
 
-trust: $(STAMP) ## the checks of docs/trust.md at their full counts; writes its table
-	OMP_NUM_THREADS=$(THREADS) $(PY) -m tests.trust
+trust: $(STAMP) ## the checks of docs/trust.md at their full counts; writes its table; resumable
+	WORKERS=$(WORKERS) OMP_NUM_THREADS=$(THREADS) $(PY) -m tests.trust
 
 # The newest shap and shapiq need Python 3.12: the first of these that runs, else what PYTHON allows.
 PEERS_PYTHON ?= $(firstword $(foreach p,python3.12 python3.13 python3.14,$(if $(shell $(p) -c 'print(1)' 2>/dev/null),$(p))) $(PYTHON))

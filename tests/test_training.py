@@ -1,6 +1,7 @@
 """Laws of training: resumed is as if never killed, best weights stay, bad runs stop with a reason."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from baselines.fingerprints import content_hash
 from baselines.training import AdamW, History, WarmupCosine, fit
 
 ROOT = Path(__file__).resolve().parent.parent
+KILLS = int(os.environ.get("HARSANYI_KILLS", "10"))
 
 
 def make_data(rows=200, seed=0):
@@ -160,7 +162,7 @@ train(sys.argv[2], loss=slow)
 """
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(KILLS, marks=pytest.mark.slow)])
 def test_a_killed_process_resumes_to_the_same_bits(tmp_path, uninterrupted, kills):
     chance = random.Random(kills)
     for _ in range(kills):

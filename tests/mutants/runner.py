@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COPIED = ("baselines", "harsanyi", "amortized", "bench", "tests", "pyproject.toml")
+COPIED = (
+    *("baselines", "harsanyi", "amortized", "bench", "tests", ".github"),
+    *("pyproject.toml", "constraints.txt", "README.md", "LICENSE"),
+)
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--override-ini")
 ANY_SPEED = "addopts=-p no:dash --strict-markers --benchmark-skip"
 ALL_FAILED, ALL_PASSED = 1, 0

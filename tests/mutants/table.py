@@ -704,6 +704,27 @@ MUTANTS = (
         test="test_lex.py::test_the_level_holds_the_rate_and_its_gradient",
     ),
     Mutant(
+        bug="REBAR subtracts the relaxation that does not know the mask",
+        file="amortized/lex/gradients.py",
+        source="advantage = (reward - c * given_z).detach()",
+        replacement="advantage = (reward - c * relaxed).detach()",
+        test="test_lex.py::test_realx_is_rebar_through_the_surrogate_on_the_same_masks",
+    ),
+    Mutant(
+        bug="boundaries of a rationale are paid for in one direction only",
+        file="amortized/lex/selecting.py",
+        source="(p[:, 1:] * (1 - p[:, :-1]) + p[:, :-1] * (1 - p[:, 1:]))",
+        replacement="(p[:, 1:] * (1 - p[:, :-1]))",
+        test="test_lex.py::test_rationales_are_a_score_function_with_two_prices_on_the_same_masks",
+    ),
+    Mutant(
+        bug="weights answer under another config's class names",
+        file="baselines/folders.py",
+        source='if about.get("config") != content_hash(config):',
+        replacement='if about.get("config") is None:',
+        test="test_lex.py::test_a_damaged_folder_is_refused[classes]",
+    ),
+    Mutant(
         bug="the truth of the test rows is that of the training rows",
         file="bench/problems/selections.py",
         source="return x, y, matters(x)",

@@ -1,10 +1,12 @@
-"""`python -m tests.trust`: every check at its full counts, into docs/trust.md."""
+"""`python -m tests.trust`: every check at its full counts, into docs/trust.md; killed, it goes on."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,12 +14,15 @@ from xml.etree import ElementTree
 from rich.console import Console
 from rich.progress import track
 
+from baselines.files import atomic_write
 from tests.mutants.runner import copy_project, judge
 from tests.mutants.table import MUTANTS
 from tests.trust.checks import CHECKS, Check
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "trust.md"
+WORKERS = os.environ.get("WORKERS", "2")
+FULL_COUNTS = {"HARSANYI_TRUST": "full", "HARSANYI_KILLS": "20"}
 
 
 @dataclasses.dataclass
@@ -45,64 +50,66 @@ class Outcome:
         return f"{measured:.2g} / {allowed:.2g}"
 
 
-def run(folder: Path) -> dict[str, list[ElementTree.Element]]:
-    """Run all tests that a check names.
+def run(check: Check, folder: Path) -> list[ElementTree.Element]:
+    """Run the tests of a check at their full counts.
 
     Args:
+        check: Whose tests.
         folder: Where the protocol of the run is left.
 
     Returns:
-        File and name of a test, without its parameters -> its cases.
+        Their cases.
     """
-    named = sorted({f"tests/{test}" for check in CHECKS for test in check.tests})
-    files = [test for test in named if "::" not in test]
-    named = files + [test for test in named if test.split("::")[0] not in files]
-    protocol = folder / "protocol.xml"
+    protocol = folder / f"{check.number}.xml"
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-n", "2", "--dist",
-         "loadfile", f"--junitxml={protocol}", "-o", "junit_family=xunit1", *named],
-        cwd=ROOT, env=os.environ | {"HARSANYI_TRUST": "full"}, check=False,
+        [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-n", WORKERS, "--dist",
+         "loadfile", f"--junitxml={protocol}", "-o", "junit_family=xunit1",
+         *(f"tests/{test}" for test in check.tests)],
+        cwd=ROOT, env=os.environ | FULL_COUNTS, check=False,
     )  # fmt: skip
-    cases: dict[str, list[ElementTree.Element]] = {}
-    for case in ElementTree.parse(protocol).iter("testcase"):
-        file = case.get("classname", "").replace(".", "/") + ".py"
-        name = f"{file.removeprefix('tests/')}::{case.get('name', '').split('[')[0]}"
-        cases.setdefault(name, []).append(case)
-    return cases
+    return list(ElementTree.parse(protocol).iter("testcase"))
 
 
-def outcome(check: Check, cases: dict[str, list[ElementTree.Element]]) -> Outcome:
+def outcome(cases: Iterable[ElementTree.Element]) -> Outcome:
     """Add up the cases of a check's tests."""
     found = Outcome()
-    for name, some in cases.items():
-        if name not in check.tests and name.split("::")[0] not in check.tests:
-            continue
-        for case in some:
-            found.skipped += case.find("skipped") is not None
-            bad = case.find("failure") is not None or case.find("error") is not None
-            found.failed += bad
-            found.passed += not bad and case.find("skipped") is None
-            words = {p.get("name"): p.get("value") for p in case.iter("property")}
-            if "figure" in words:
-                found.figures.append((float(words["figure"]), float(words["threshold"])))
+    for case in cases:
+        found.skipped += case.find("skipped") is not None
+        bad = case.find("failure") is not None or case.find("error") is not None
+        found.failed += bad
+        found.passed += not bad and case.find("skipped") is None
+        words = {p.get("name"): p.get("value") for p in case.iter("property")}
+        if "figure" in words:
+            found.figures.append((float(words["figure"]), float(words["threshold"])))
     return found
 
 
 def caught(check: Check, project: Path) -> str:
-    """Plant the check's bug in a copy and ask its first test."""
-    if not check.bug:
-        return "-"
+    """Plant the check's bug in a copy and ask the test that should notice."""
     mutant = next(mutant for mutant in MUTANTS if mutant.bug == check.bug)
-    if mutant.test.split("::")[0] in check.tests or mutant.test in check.tests:
-        test = mutant.test
-    else:
-        test = check.tests[0]
+    file, name = mutant.test.split("[")[0].split("::")
+    own = file in check.tests or f"{file}::{name}" in check.tests
+    test = mutant.test if own else check.tests[0]
     verdict = judge(dataclasses.replace(mutant, test=test), project)
     return check.bug if verdict.caught else f"**{check.bug}: not caught**"
 
 
-def page(rows: list[tuple[str, ...]], revision: str) -> str:
-    """The table as Markdown."""
+def judge_check(check: Check, project: Path, folder: Path) -> list[str]:
+    """One row of the table: what was promised, measured and caught."""
+    found, bug = outcome(run(check, folder)), caught(check, project)
+    return [
+        str(check.number), check.law, check.threshold, found.figure, found.word, bug,
+        check.elsewhere or "-",
+    ]  # fmt: skip
+
+
+def holds(row: Sequence[str]) -> bool:
+    """Whether a check held and its bug was caught."""
+    return row[4] == "holds" and "not caught" not in row[5]
+
+
+def page(rows: Iterable[Sequence[str]], revision: str, more: str) -> str:
+    """The table as Markdown, then what else was measured."""
     intro = (
         "What a reader may hold us to, and what holds it. Made by `make trust`, commit "
         f"{revision}, {datetime.now(UTC):%Y-%m-%d}; a figure is the one nearest to its threshold."
@@ -117,39 +124,39 @@ def page(rows: list[tuple[str, ...]], revision: str) -> str:
         *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows),
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join(lines) + more
+
+
+def rest_of_page() -> str:
+    """What stands below the table, written by hand and kept."""
+    _, mark, rest = (PAGE.read_text(encoding="utf-8") if PAGE.is_file() else "").partition("\n## ")
+    return mark + rest
 
 
 def main() -> int:
-    """Run, plant, write.
+    """Judge every check that is not judged yet at this commit, then write the table.
 
     Returns:
         Number of checks that do not hold.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        cases = run(Path(folder))
-        project = copy_project(Path(folder) / "project")
-        rows, broken = [], 0
-        for check in track(CHECKS, description="planting"):
-            found = outcome(check, cases)
-            bug = caught(check, project)
-            broken += found.word != "holds" or "not caught" in bug
-            rows.append(
-                (
-                    str(check.number), check.law, check.threshold, found.figure, found.word, bug,
-                    check.elsewhere or "-",
-                )
-            )  # fmt: skip
     revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    PAGE.write_text(page(rows, revision), encoding="utf-8")
-    Console().print(f"{len(CHECKS) - broken} of {len(CHECKS)} checks hold; see {PAGE}")
-    return broken
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()  # fmt: skip
+    kept = ROOT / "out" / "trust" / revision  # so that a run that was killed goes on
+    kept.mkdir(parents=True, exist_ok=True)
+    rows: list[list[str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        project = copy_project(Path(folder) / "project")
+        for check in track(CHECKS, description="judging"):
+            path = kept / f"{check.number}.json"
+            if not path.is_file():
+                row = judge_check(check, project, Path(folder))
+                atomic_write(path, json.dumps(row).encode())
+            rows.append(json.loads(path.read_text(encoding="utf-8")))
+    PAGE.write_text(page(rows, revision, rest_of_page()), encoding="utf-8")
+    held = sum(map(holds, rows))
+    Console().print(f"{held} of {len(CHECKS)} checks hold; see {PAGE}")
+    return len(CHECKS) - held
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ class Check:
         law: What holds.
         threshold: Within what.
         tests: Tests that hold it, files or single tests under `tests/`.
-        bug: A planted bug (its words in `tests/mutants/table.py`) that one of them caught; empty
-            where the check looks at files, not at numbers, and fails on a planted line instead.
+        bug: A planted bug (its words in `tests/mutants/`) that they catch: the bug's own test where
+            the check names it, else the first one here.
         elsewhere: What only another machine can check, and where it is checked.
     """
 
@@ -21,7 +21,7 @@ class Check:
     law: str
     threshold: str
     tests: tuple[str, ...]
-    bug: str = ""
+    bug: str
     elsewhere: str = ""
 
 
@@ -57,11 +57,11 @@ CHECKS = (
         "Dummy, symmetry, linearity, efficiency: 200 cases each",
         "exact 0 for a dummy, else 1e-12",
         (
+            f"{EXACT}::test_values_add_up_for_every_net",
             f"{EXACT}::test_an_absent_player_gets_exactly_nothing",
             f"{EXACT}::test_renaming_players_renames_their_values_and_nothing_else",
             f"{EXACT}::test_players_that_are_alike_get_the_same",
             f"{EXACT}::test_values_of_a_sum_of_nets_are_the_sum_of_their_values",
-            f"{EXACT}::test_values_add_up_for_every_net",
         ),
         bug="a unit's dividend is not shared among its field",
     ),
@@ -81,12 +81,14 @@ CHECKS = (
             f"{EXACT}::test_a_row_alone_is_the_row_in_a_batch_in_float32",
             "test_estimators.py::test_padding_players_score_zero_and_real_ones_as_if_alone",
         ),
+        bug="rows are centred on the batch they came in",
     ),
     Check(
         6,
         "The same seed gives the same bits, in two processes",
         "bitwise",
         (f"{STATE}::test_the_same_seed_gives_the_same_bits_in_two_processes",),
+        bug="a stream's key is salted by the process",
     ),
     Check(
         7,
@@ -96,6 +98,7 @@ CHECKS = (
             f"{STATE}::test_a_public_call_moves_no_global_random_state",
             f"{STATE}::test_fitting_and_explaining_move_no_global_random_state",
         ),
+        bug="torch's own stream is not given back",
     ),
     Check(
         8,
@@ -113,6 +116,7 @@ CHECKS = (
         "Every precision and device",
         "float64 1e-10, float32 1e-5, bfloat16 2e-2",
         (f"{NUMERICS}::test_values_equal_enumeration_in_every_precision",),
+        bug="parts of a float64 net add up in float32",
         elsewhere="`pytest --device cuda` where there is one",
     ),
     Check(
@@ -120,8 +124,8 @@ CHECKS = (
         "Sampled estimators are unbiased, their intervals honest",
         "|z| <= 3.5, coverage 92 to 98 %",
         (
-            "test_estimators.py::test_unbiased_where_claimed",
             "test_estimators.py::test_intervals_cover_at_a_hundred_pairs",
+            "test_estimators.py::test_unbiased_where_claimed",
         ),
         bug="a standard error is a standard deviation",
     ),
@@ -137,30 +141,39 @@ CHECKS = (
         "No estimator asks more than its budget",
         "exactly",
         ("test_estimators.py::test_efficient_at_every_budget_and_never_beyond_it",),
+        bug="a pair of orders is begun that the budget does not pay for",
     ),
     Check(
         13,
         "Planted bugs are caught",
         "all",
         ("test_mutants.py",),
+        bug="a bug that breaks the import counts as caught",
     ),
     Check(
         14,
         "scikit-learn's own checks of estimators",
         "none fails without a reason, at most 3 with one",
         ("test_harsanyi_estimator.py::test_estimators_pass_the_checks_of_scikit_learn",),
+        bug="a frame of another width is taken for that of the fit",
     ),
     Check(
         15,
         "Two processes train as one",
         "parameters within 1e-6",
         ("test_training.py::test_two_processes_train_as_one", "test_lex_gradients.py"),
+        bug="each of two processes follows its own gradients",
     ),
     Check(
         16,
-        "Killed, torn, stale, corrupt, missing: found, and the final table is the same bytes",
+        "Killed (20 times each: shards, labels, judging), torn, stale, corrupt, missing: found, and "
+        "the final table is the same bytes",
         "bitwise",
-        ("test_shards.py",),
+        (
+            "test_shards.py",
+            "test_labels.py::test_labels_killed_at_random_and_resumed_are_the_same_bits",
+            "test_board_jobs.py::test_a_run_killed_at_any_moment_ends_in_the_same_leaderboard",
+        ),
         bug="a checksum is written and never read",
     ),
     Check(
@@ -185,12 +198,14 @@ CHECKS = (
             f"{FILES}::test_a_table_that_is_a_pickle_is_refused_and_runs_nothing",
             f"{FILES}::test_a_config_of_unknown_kinds_is_refused_or_without_effect",
         ),
+        bug="a table is unpickled",
     ),
     Check(
         19,
         "Nothing passes trust_remote_code; the tests run without a network",
         "0 uses",
         (f"{FILES}::test_no_call_can_run_what_a_file_says",),
+        bug="a tokenizer may bring code of its own",
         elsewhere="tests/conftest.py sets the hub offline for every test",
     ),
     Check(
@@ -208,6 +223,7 @@ CHECKS = (
         "No temporary file has a fixed name, nothing is unpacked",
         "0 findings",
         (f"{FILES}::test_temporary_files_have_no_fixed_names",),
+        bug="every file passes through one name in the temporary folder",
     ),
     Check(
         22,
@@ -223,12 +239,14 @@ CHECKS = (
             f"{NUMERICS}::test_infinite_cells_are_refused_by_name",
             "test_rough_tables.py",
         ),
+        bug="the classes of a saved model are not signed",
     ),
     Check(
         23,
         "A thousand calls take no more memory; threads and pieces change nothing",
         "growth <= 1 %; streams under 512 MiB",
         (LOAD,),
+        bug="every call leaves forty kilobytes behind",
     ),
     Check(
         24,
@@ -238,18 +256,21 @@ CHECKS = (
             f"{HOUSE}::test_importing_us_takes_little_more_than_importing_torch",
             "test_floors.py",
         ),
+        bug="importing us imports scipy's statistics",
     ),
     Check(
         25,
         "Stored explanations of stored models come out again",
         "1e-6",
         ("trust/test_golden.py",),
+        bug="a unit's dividend is not shared among its field",
     ),
     Check(
         26,
         "The wheel installs clean, typed, without tests or data",
         "1 MB",
         ("test_packaging.py",),
+        bug="the suites of speed travel in the wheel",
         elsewhere="three systems and two Pythons: .github/workflows/ci.yml, job install",
     ),
     Check(
@@ -261,6 +282,7 @@ CHECKS = (
             f"{HOUSE}::test_publishing_keeps_no_token",
             f"{HOUSE}::test_every_requirement_of_the_tests_is_pinned",
         ),
+        bug="an action is pinned by a name that can be moved",
         elsewhere="known holes: .github/workflows/ci.yml, job audit",
     ),
     Check(
@@ -268,6 +290,7 @@ CHECKS = (
         "Types check, and every public name says what it takes",
         "0 errors",
         (f"{HOUSE}::test_every_public_name_says_what_it_takes",),
+        bug="an argument goes unsaid",
         elsewhere="pyright in `make lint`",
     ),
 )

@@ -245,11 +245,8 @@ def finish_job(
         The summary, and the Markdown page.
     """
     from bench.finishing import pick_example, write_run
-    from bench.registry import say_plan
 
     plan = job.plan(folder)
-    if progress:
-        say_plan(plan)
     job.run(plan, progress=progress)
     judged = list(job.judged(plan))
     frame = summary(judged)

@@ -23,6 +23,7 @@ from torch import Tensor
 from baselines import shards
 from baselines.explanation import Explanation
 from bench.evaluation import Evaluation
+from bench.forecast import cost_noted, say_forecast
 
 Cell = tuple[str, ...]
 
@@ -94,7 +95,7 @@ class BoardJob:
 
         Args:
             plan: From `plan`.
-            progress: Show a bar of cells.
+            progress: Say what it will cost, and show a bar of cells.
 
         Returns:
             Numbers of the cells that this call judged.
@@ -102,9 +103,12 @@ class BoardJob:
 
         def work(items: Sequence[int]) -> dict[str, Tensor]:
             (item,) = items
-            content = pack(self.judge(self.cells[item]))
+            with cost_noted(plan.folder, self.cells[item]):
+                content = pack(self.judge(self.cells[item]))
             return {"judged": torch.frombuffer(bytearray(content), dtype=torch.uint8)[None]}
 
+        if progress:
+            say_forecast(plan, self.cells)
         return shards.run(plan, work, progress=progress)
 
     def judged(self, plan: shards.Plan) -> Iterator[tuple[Cell, Judged]]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from baselines import shards
+from bench.forecast import cost_noted, say_forecast
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,19 +87,25 @@ class Grid:
 
         Args:
             plan: From `plan`.
-            progress: Show a bar of cells.
+            progress: Say what it will cost, and show a bar of cells.
 
         Returns:
             Numbers of the cells that this call judged.
         """
         cells = self.cells(plan.config)
 
+        def judged(item: int) -> dict[str, float]:
+            with cost_noted(plan.folder, tuple(map(str, cells[item]))):
+                return self.judge(*cells[item])
+
         def work(items: Sequence[int]) -> dict[str, Tensor]:
-            found = [self.judge(*cells[item]) for item in items]
+            found = [judged(item) for item in items]
             values = torch.tensor([[row.get(m, np.nan) for m in self.measures] for row in found])
             known = values.isfinite()  # shards refuse NaN, so what was not measured has a flag
             return {"values": values.double().where(known, 0.0), "known": known}
 
+        if progress:
+            say_forecast(plan, [tuple(map(str, cell)) for cell in cells])
         return shards.run(plan, work, progress=progress)
 
     def frame(self, plan: shards.Plan) -> "pd.DataFrame":

@@ -1,7 +1,6 @@
 """The suites and paper tables by name: adding one is one line here."""
 
 import dataclasses
-import sys
 from collections.abc import Iterable
 from importlib import import_module
 from os import PathLike
@@ -12,8 +11,6 @@ from bench.provenance import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from baselines.shards import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,19 +114,6 @@ def listed(names: str, known: Iterable[str]) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()] or list(known)
 
 
-def say_plan(plan: "Plan") -> None:
-    """Say on the terminal what a run will do before it does it.
-
-    Args:
-        plan: Of a job whose shards are cells.
-    """
-    from baselines import shards
-
-    left = len(shards.pending(plan))
-    words = f"{plan.n_items} cells in {plan.folder}, {left} of them to judge"
-    print(words + ("; the bar says how long, once one is done" if left else ""), file=sys.stderr)
-
-
 def _finish_grid(
     suite: GridSuite,
     name: str,
@@ -147,7 +131,6 @@ def _finish_grid(
         suite.columns: listed(columns, getattr(home, suite.known_columns)),
     }
     plan = getattr(home, f"plan_{suite.stem}")(folder, seeds=seeds, **words)
-    say_plan(plan)
     getattr(home, f"run_{suite.stem}")(plan)
     frame, page = getattr(home, f"{suite.stem}_frame")(plan), plan.folder / f"{name}.md"
     frame.to_parquet(plan.folder / "cells.parquet")

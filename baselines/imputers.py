@@ -6,11 +6,9 @@ S alone, whatever the order or the chunks of the calls; with one, all draws are 
 """
 
 import inspect
-import json
 from collections.abc import Callable
 from math import prod
 from os import PathLike
-from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 import torch
@@ -80,29 +78,22 @@ class StoredImputer(nn.Module):
         Raises:
             TypeError: If the imputer holds something else than tensors, numbers and words.
         """
-        from safetensors.torch import save
-
-        from baselines.shards import atomic_write
+        from baselines.folders import write_folder
 
         tensors, words = {}, {}
         for name in inspect.signature(type(self).__init__).parameters:
             if name == "self":
                 continue
             value = getattr(self, name)
-            if isinstance(value, Tensor):
-                tensors[name] = value.detach().cpu().contiguous().clone()
-            else:
-                words[name] = value
+            (tensors if isinstance(value, Tensor) else words)[name] = value
         config = {"format": FORMAT, "imputer": type(self).__name__, "arguments": words}
         try:
-            text = json.dumps(config, indent=1, sort_keys=True)
+            write_folder(folder, config, tensors)
         except TypeError as error:
             raise TypeError(
                 f"{type(self).__name__} holds something that no file can ({error}); save what it "
                 "wraps instead."
             ) from error
-        atomic_write(Path(folder) / "model.safetensors", save(tensors, {"format": "pt"}))
-        atomic_write(Path(folder) / "config.json", text.encode())
 
     @classmethod
     def from_pretrained(cls, folder: str | PathLike[str]) -> Self:
@@ -118,23 +109,12 @@ class StoredImputer(nn.Module):
             FileNotFoundError: If a file is missing.
             ValueError: If a file is truncated or corrupt, or holds another kind of imputer.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
+        from baselines.folders import read_folder, reading
 
-        folder = Path(folder)
-        for name in ("config.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(f"no {name} in {folder}; save_pretrained writes one.")
-        try:
-            config = json.loads((folder / "config.json").read_text())
-            tensors = load((folder / "model.safetensors").read_bytes())
-            name, words = config["imputer"], config["arguments"]
-            if config["format"] != FORMAT:
-                raise ValueError(f"format {config['format']!r} instead of {FORMAT!r}")
-            kind = _imputer_class(name)
-            imputer = kind(**tensors, **words)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{folder} holds no complete imputer ({error}).") from error
+        with reading(folder, "imputer") as path:
+            config, tensors = read_folder(path, FORMAT)
+            name = config["imputer"]
+            imputer = _imputer_class(name)(**tensors, **config["arguments"])
         if not isinstance(imputer, cls):
             raise ValueError(  # noqa: TRY004 - the file is wrong, not an argument's type
                 f"{folder} holds a {name}, not a {cls.__name__}; load it with "

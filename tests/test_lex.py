@@ -1,5 +1,6 @@
 """Laws of LEX: axes, signs, soft labels, chunks, regimes, presets, files."""
 
+import json
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from amortized import LEX, presets
+from amortized.lex.fitting import SelectorStage
 from amortized.lex.gradients import Enumeration, Pathwise, Rebar, Reinforce, log_mean_exp
 from amortized.lex.masks import Bernoulli, ConcreteTopK, TopK
 from amortized.lex.predictor import BlackBox, MLPPredictor
@@ -177,6 +179,67 @@ def test_invase_is_reward_times_score_on_the_same_masks(batch):
     score = torch.where(z, p.log(), (1 - p).log()).sum(-1)
     (-((critic - base).detach() * score).mean()).backward()
     theirs = [p.grad for p in lex.selector.parameters()]
+    assert all((a - b).abs().max() < 1e-8 for a, b in zip(ours, theirs, strict=True))
+
+
+def gradients(modules):
+    return [p.grad.clone() for module in modules for p in module.parameters()]
+
+
+def test_realx_is_rebar_through_the_surrogate_on_the_same_masks(batch):
+    x, y = batch
+    lex = small(**presets.realx())
+    lex.predictors.requires_grad_(False)
+    stage = SelectorStage(lex, 100)
+    stage.step.fill_(100)  # the price is paid in full
+    owners = torch.zeros(len(x), dtype=torch.int64)
+    loss = stage.loss((x, y, owners), torch.Generator().manual_seed(7))
+    loss.backward()
+    ours = gradients([lex.selector])
+    lex.zero_grad()
+    # REAL-X, written directly: two relaxations of one mask, zeros where nothing is shown
+    generator = torch.Generator().manual_seed(7)
+    g, law = lex.selector(x), Bernoulli()
+    u, v = (law.noise(g, 1, 1, generator)[0, 0] for _ in range(2))
+    z = (g + torch.logit(u) > 0).double()
+    p = torch.sigmoid(g)
+    given = torch.where(z > 0, v * p + 1 - p, v * (1 - p))
+    soft, again = (torch.sigmoid((g + torch.logit(noise)) / 0.1) for noise in (u, given))
+
+    def says(mask):
+        return torch.log_softmax(lex.predictors[0](x * mask), -1).gather(-1, y[:, None])[:, 0]
+
+    score = (z * p.log() + (1 - z) * (1 - p).log()).sum(-1)
+    control = says(soft) - says(again)
+    estimate = (says(z) - says(again)).detach() * score + control
+    price = 0.005 * p.sum(-1)
+    assert abs(loss - (-(says(z) - says(again)) * score - says(z) + price).mean()) < 1e-8
+    (-estimate + price).mean().backward()
+    theirs = gradients([lex.selector])
+    assert all((a - b).abs().max() < 1e-8 for a, b in zip(ours, theirs, strict=True))
+
+
+def test_rationales_are_a_score_function_with_two_prices_on_the_same_masks(batch):
+    x, y = batch
+    lex = small(**presets.rationale(price=0.01, coherence=0.02))
+    stage = SelectorStage(lex, 100)
+    stage.step.fill_(100)
+    owners = torch.zeros(len(x), dtype=torch.int64)
+    loss = stage.loss((x, y, owners), torch.Generator().manual_seed(8))
+    loss.backward()
+    ours = gradients([lex.selector, lex.predictors])
+    lex.zero_grad()
+    g = lex.selector(x)
+    z = Bernoulli().hard(g, Bernoulli().noise(g, 1, 1, torch.Generator().manual_seed(8)))[0, 0]
+    answers = nn.functional.cross_entropy(lex.predictors[0](x * z), y, reduction="none")
+    p = torch.sigmoid(g)
+    score = torch.where(z, p.log(), (1 - p).log()).sum(-1)
+    before, after = p[:, :-1], p[:, 1:]
+    edges = (before * (1 - after) + after * (1 - before)).sum(-1)  # E |z_t - z_(t-1)|
+    direct = (answers.detach() * score + answers + 0.01 * p.sum(-1) + 0.02 * edges).mean()
+    direct.backward()
+    theirs = gradients([lex.selector, lex.predictors])
+    assert abs(loss - direct) < 1e-8
     assert all((a - b).abs().max() < 1e-8 for a, b in zip(ours, theirs, strict=True))
 
 
@@ -416,9 +479,10 @@ def test_bad_input_is_refused_by_argument(case):
         call()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "version", "weights"])
+@pytest.mark.parametrize("damage", ["truncated", "missing", "version", "weights", "classes"])
 def test_a_damaged_folder_is_refused(tmp_path, damage):
     lex = small(imputer=BaselineImputer(0.0)).float()
+    lex.classes = ["no", "yes"]
     lex.save_pretrained(tmp_path)
     weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
     error = ValueError
@@ -429,6 +493,9 @@ def test_a_damaged_folder_is_refused(tmp_path, damage):
         error = FileNotFoundError
     elif damage == "version":
         config.write_text(config.read_text().replace("harsanyi-lex/1", "harsanyi-lex/0"))
+    elif damage == "classes":  # the weights would answer under each other's names
+        words = json.loads(config.read_text())
+        config.write_text(json.dumps(words | {"classes": ["yes", "no"]}))
     else:
         config.write_text(config.read_text().replace('"depth": 2', '"depth": 3', 1))
     with pytest.raises(error, match=r"model\.safetensors|no complete LEX"):

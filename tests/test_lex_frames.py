@@ -46,7 +46,7 @@ def test_a_saved_model_answers_with_the_same_bits(fitted, tmp_path):
         again.explain(X.assign(extra=1).iloc[:, ::-1]).values, fitted.explain(X).values
     )
     (tmp_path / "columns.json").write_text("{")
-    with pytest.raises(ValueError, match=r"columns\.json is damaged"):
+    with pytest.raises(ValueError, match=r"columns\.json is truncated"):
         LEXForTables.from_pretrained(tmp_path)
 
 

@@ -69,6 +69,12 @@ def test_a_saved_model_comes_back(fitted, tmp_path):
     again = SequentialUnmasking.from_pretrained(tmp_path)
     assert torch.equal(again.predict_proba(x), model.predict_proba(x))
     assert again.classes == ["down", "up"]
+    config = tmp_path / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace("down", "left"))
+    with pytest.raises(ValueError, match="not the one that the weights were saved with"):
+        SequentialUnmasking.from_pretrained(tmp_path)
+    config.write_text(text)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-9])
     with pytest.raises(ValueError, match="no complete unmasking model"):

@@ -230,7 +230,7 @@ def _train_predictor(
     )
 
 
-class _Selecting(nn.Module):
+class SelectorStage(nn.Module):
     """What the selector's training moves: the selector and, in the free regime, the predictor."""
 
     def __init__(self, lex: "LEX", total_steps: int) -> None:
@@ -283,7 +283,7 @@ def _train_selector(
         return torch.optim.AdamW(groups, weight_decay=1e-4)
 
     training.fit(
-        _Selecting(lex, epochs * -(-len(rows) // common["batch_size"])),
+        SelectorStage(lex, epochs * -(-len(rows) // common["batch_size"])),
         (rows, target, owners),
         lambda module, batch, noise: module.loss(batch, noise),  # pyright: ignore[reportCallIssue]
         epochs=epochs,

@@ -14,6 +14,8 @@ from torch import Tensor
 from amortized.lex.inputs import plain
 from amortized.lex.lex import LEX
 from baselines import DonorImputer, Explanation, GaussianImputer
+from baselines.files import atomic_write
+from baselines.folders import read_words, reading
 
 FORMAT = "harsanyi-lex-table/1"
 
@@ -160,8 +162,6 @@ class LEXForTables:
         Args:
             folder: Made if missing.
         """
-        from baselines.shards import atomic_write
-
         self._fitted().save_pretrained(folder)
         words = {
             "format": FORMAT,
@@ -180,18 +180,11 @@ class LEXForTables:
             FileNotFoundError: If a file is missing.
             ValueError: If a file is truncated, corrupt, or of another version.
         """
-        path = Path(folder) / "columns.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"no columns.json in {folder}; save_pretrained writes one.")
-        try:
-            words = json.loads(path.read_text())
-            if words["format"] != FORMAT:
-                raise ValueError(f"format {words['format']!r} instead of {FORMAT!r}")
+        with reading(folder, "LEX for tables", ("columns.json",)) as path:
+            words = read_words(path / "columns.json", FORMAT)
             model = cls(words["target_rate"], words["task"])
             model.columns_ = words["columns"]
             model.scale_ = (float(words["scale"][0]), float(words["scale"][1]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged ({error}).") from error
         model.lex_ = LEX.from_pretrained(folder)
         return model
 

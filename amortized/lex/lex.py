@@ -1,7 +1,4 @@
-"""LEX: a selector, an imputer and a predictor, trained together by maximum likelihood of y.
-
-p(y | x) = E over z ~ p(z | x), imputations ~ p(. | x_z)  of  p(y | x imputed)
-"""
+"""LEX: a selector, an imputer and a predictor, built, trained by maximum likelihood of y, and kept."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -11,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from amortized.lex import networks
-from amortized.lex.gradients import Drawn, Gradient, Objective, Reinforce, log_mean_exp
-from amortized.lex.likelihood import Likelihood, with_draws
+from amortized.lex.gradients import Gradient, Reinforce
+from amortized.lex.likelihood import with_draws
 from amortized.lex.masks import Bernoulli, MaskLaw
-from amortized.lex.selection import Selection
+from amortized.lex.selecting import LatentSelection
 from baselines import Explanation, Imputer
 
 if TYPE_CHECKING:
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 REGIMES = ("frozen", "free", "surrogate")
 
 
-class LEX(Likelihood):
+class LEX(LatentSelection):
     """A classifier or regressor that answers from a selection of its input.
 
     Args:
@@ -110,19 +107,19 @@ class LEX(Likelihood):
         if max_rows is not None and max_rows < 1:
             raise ValueError(f"max_rows={max_rows}; it must be 1 or more.")
         super().__init__(
+            selector,
             predictor,
             with_draws(imputer, imputations),
+            law or Bernoulli(),
             gradient or Reinforce(),
-            task,
-            groups,
-            classes,
-            max_rows,
+            m=m,
+            l=l,
+            baseline=baseline,
+            task=task,
+            groups=groups,
+            classes=classes,
+            max_rows=max_rows,
         )
-        self.selector = selector
-        self.baseline = baseline
-        self.law = law or Bernoulli()
-        self.register_buffer("level", torch.zeros(()))
-        self.level: Tensor
         self.settings = {
             "regime": regime,
             "task": task,
@@ -136,7 +133,7 @@ class LEX(Likelihood):
             "max_rows": max_rows,
         }
         self.regime, self.target_rate = regime, target_rate
-        self.price, self.coherence, self.m, self.l = price, coherence, m, l
+        self.price, self.coherence = price, coherence
         self.pretrain = pretrain
         self.seed: int | None = None
         self.players = None if players is None else [str(name) for name in players]
@@ -296,127 +293,6 @@ class LEX(Likelihood):
             **settings,
         )
 
-    def select(self, x: Any) -> "Selection":  # noqa: ANN401 - an array or a tensor
-        """The distribution of selections of each explicand.
-
-        Args:
-            x: Explicands `(b, *features)`, finite.
-
-        Returns:
-            A `Selection` over masks of `n` players.
-
-        Raises:
-            ValueError: If `x` is not finite.
-        """
-        return Selection(self.law, self.logits(self.rows(x)))
-
-    def logits(self, x: Tensor) -> Tensor:
-        """The selector's logits `(b, n)` of `(b, *features)`, at the level of the asked rate."""
-        return self.selector(x) - self.level
-
-    def draw(
-        self,
-        x: Tensor,
-        y: Tensor,
-        generator: torch.Generator | None = None,
-        owners: Tensor | None = None,
-        logits: Tensor | None = None,
-    ) -> Drawn:
-        """One estimate of the bound on log p(y | x) and of its gradient.
-
-        Args:
-            x: Explicands `(b, *features)`.
-            y: Class positions `(b,)`, soft labels `(b, c)`, or real answers `(b,)`.
-            generator: Source of masks and imputations.
-            owners: `(b,)` predictor to ask about each row, or None.
-            logits: The selector's logits, when they are at hand.
-
-        Returns:
-            Loss and bound, `(b,)` each; the price is not in them.
-        """
-        logits = self.logits(x) if logits is None else logits
-        control = None
-        if self.baseline is not None:
-            with torch.no_grad():
-                full = torch.log_softmax(self.baseline(x), -1)
-            control = (full * y).sum(-1) if y.ndim == 2 else full.gather(-1, y[:, None])[:, 0]
-        soft = y if y.ndim == 2 else None
-        value = self.value(x, y, generator, owners)
-        return self.gradient(
-            Objective(self.law, logits, value, self.m, self.l, generator, control, soft)
-        )
-
-    def boundaries(self, logits: Tensor) -> Tensor:
-        """Expected number of neighbours of which exactly one is selected, `(b,)`.
-
-        Source: Lei, Barzilay and Jaakkola (2016), eq. 4.
-        """
-        p = self.law.inclusion(logits)
-        return (p[:, 1:] * (1 - p[:, :-1]) + p[:, :-1] * (1 - p[:, 1:])).sum(-1)
-
-    @torch.no_grad()
-    def log_likelihood(
-        self,
-        x: Any,  # noqa: ANN401 - an array or a tensor
-        y: Any,  # noqa: ANN401 - labels as they were fitted
-        *,
-        m: int = 1,
-        l: int = 32,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """A lower bound on log p(y | x), tight as `l` and the imputations grow.
-
-        Args:
-            x: Explicands `(b, *features)`.
-            y: Labels as fitted: classes, soft labels `(b, c)`, or real answers.
-            m: Estimates to average.
-            l: Masks inside the logarithm.
-            generator: Source of masks and imputations; None always draws the same.
-
-        Returns:
-            `(b,)` in nats.
-
-        Raises:
-            ValueError: If a label is unknown or `x` is not finite.
-        """
-        rows, target = self.rows(x), self.encode(y)
-        generator = generator or torch.Generator(rows.device).manual_seed(0)
-        logits = self.logits(rows)
-        z = self.law.hard(logits, self.law.noise(logits, m, l, generator))
-        w = self._score(self.log_probs(rows, z, generator), target)
-        bound = log_mean_exp(w, 1)
-        return (bound if target.ndim < 2 else (target * bound).sum(-1)).mean(0)
-
-    @torch.no_grad()
-    def predict_proba(
-        self,
-        x: Any,  # noqa: ANN401 - an array or a tensor
-        *,
-        masks: int = 32,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """The mixture over selections and imputations: probabilities `(b, c)`, or means `(b, 1)`.
-
-        Args:
-            x: Explicands `(b, *features)`.
-            masks: Selections to average over.
-            generator: Source of masks and imputations; None always draws the same.
-
-        Returns:
-            Probabilities of the classes; in a regression, the mean answer.
-
-        Raises:
-            ValueError: If `x` is not finite.
-        """
-        rows = self.rows(x)
-        generator = generator or torch.Generator(rows.device).manual_seed(0)
-        logits = self.logits(rows)
-        z = self.law.hard(logits, self.law.noise(logits, 1, masks, generator))
-        answers = self.log_probs(rows, z, generator)[0]  # (l, b, r, c)
-        if self.task == "regression":
-            return answers.mean((0, 2))
-        return log_mean_exp(self._mean_imputation(answers, 2), 0).exp()
-
     @torch.no_grad()
     def explain(self, x: Any, *, masks: int = 32) -> Explanation:  # noqa: ANN401
         """How likely each player is to be selected, and how settled the answer then is.
@@ -509,6 +385,3 @@ class LEX(Likelihood):
         from amortized.lex.storage import load_lex
 
         return load_lex(cls, folder, selector=selector, predictor=predictor, imputer=imputer)
-
-
-__all__ = ["LEX", "REGIMES", "Selection"]

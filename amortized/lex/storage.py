@@ -1,13 +1,12 @@
 """LEX on disk: config.json, model.safetensors and the imputer's own folder."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from amortized.lex.gradients import gradient_config, make_gradient
 from amortized.lex.inputs import plain
@@ -16,6 +15,8 @@ from amortized.lex.predictor import ConvPredictor, MLPPredictor
 from amortized.lex.selector import ConvSelector, MLPSelector
 from amortized.lex.words import WordPredictor, WordSelector
 from baselines import Imputer
+from baselines.folders import read_folder, reading, write_folder
+from baselines.imputers import StoredImputer
 
 if TYPE_CHECKING:
     from amortized.lex.lex import LEX
@@ -38,10 +39,6 @@ def save_lex(lex: "LEX", folder: str | PathLike[str]) -> None:
     Raises:
         TypeError: If the imputer or the gradient estimator cannot be rebuilt from a file.
     """
-    from safetensors.torch import save
-
-    from baselines.shards import atomic_write
-
     if not hasattr(lex.imputer, "save_pretrained"):
         raise TypeError(
             f"the imputer {type(lex.imputer).__name__} cannot be saved; use one of baselines'."
@@ -62,15 +59,8 @@ def save_lex(lex: "LEX", folder: str | PathLike[str]) -> None:
         "settings": lex.settings,
     }
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     lex.imputer.save_pretrained(folder / "imputer")
-    tensors = {
-        name: value.detach().cpu().clone().contiguous()
-        for name, value in lex.state_dict().items()
-        if not name.startswith("imputer.")
-    }
-    atomic_write(folder / "model.safetensors", save(tensors))
-    atomic_write(folder / "config.json", json.dumps(config, indent=2).encode())
+    write_folder(folder, config, _own(lex))
 
 
 def load_lex(
@@ -87,25 +77,13 @@ def load_lex(
         FileNotFoundError: If a file is missing.
         ValueError: If a file is truncated, corrupt, or of another version.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    from baselines.imputers import StoredImputer
-
-    folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"no {name} in {folder}; save_pretrained writes one.")
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        if config.get("format") != FORMAT:
-            raise ValueError(f"format {config.get('format')!r} instead of {FORMAT!r}")
-        tensors = load((folder / "model.safetensors").read_bytes())
+    with reading(folder, "LEX") as path:
+        config, tensors = read_folder(path, FORMAT)
         shape = config["groups"]
         model = cls(
             selector or _build(config["selector"]),
             predictor or [_build(spec) for spec in config["predictors"]],
-            imputer or StoredImputer.from_pretrained(folder / "imputer"),
+            imputer or StoredImputer.from_pretrained(path / "imputer"),
             law=make_law(config["law"]["name"], config["law"]["k"]),
             gradient=make_gradient(**config["gradient"]),
             groups=None if shape is None else torch.zeros(shape, dtype=torch.int64),
@@ -114,13 +92,16 @@ def load_lex(
             baseline=None if config["baseline"] is None else _build(config["baseline"]),
             **config["settings"],
         )
-        own = {key for key in model.state_dict() if not key.startswith("imputer.")}
-        if own != set(tensors):
-            raise ValueError(f"weights {sorted(own ^ set(tensors))[:3]} do not match the config")
+        if _own(model).keys() != tensors.keys():
+            amiss = sorted(_own(model).keys() ^ tensors.keys())[:3]
+            raise ValueError(f"weights {amiss} do not match the config")
         model.load_state_dict(tensors, strict=False)  # the imputer has brought its own
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{folder} holds no complete LEX ({error}).") from error
     return model.eval()
+
+
+def _own(lex: "LEX") -> dict[str, Tensor]:
+    """A model's weights without its imputer's, which has a folder of its own."""
+    return {name: w for name, w in lex.state_dict().items() if not name.startswith("imputer.")}
 
 
 def _spec(module: nn.Module) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from amortized.lex.words import (
     WordSelector,
 )
 from baselines import Explanation, Imputer, MaskTokenImputer
+from baselines.files import atomic_write
+from baselines.folders import read_words, reading
 from baselines.randomness import seeded
 
 FORMAT = "harsanyi-lex-text/1"
@@ -130,8 +132,6 @@ class LEXForTexts(LEX):
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write the model and its words.json into a folder, made if missing."""
-        from baselines.files import atomic_write
-
         super().save_pretrained(folder)
         words = {
             "format": FORMAT,
@@ -152,18 +152,12 @@ class LEXForTexts(LEX):
             FileNotFoundError: If a file is missing.
             ValueError: If a file is truncated, corrupt, or of another version.
         """
-        path = Path(folder) / "words.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"no words.json in {folder}; save_pretrained writes one.")
+        with reading(folder, "LEX for texts", ("words.json",)) as path:
+            said = read_words(path / "words.json", FORMAT)
+            vocabulary = Vocabulary([str(word) for word in said["words"]])
+            longest = int(said["max_words"])
         lex = super().from_pretrained(folder, **parts)
-        try:
-            said = json.loads(path.read_text())
-            if said["format"] != FORMAT:
-                raise ValueError(f"format {said['format']!r} instead of {FORMAT!r}")
-            lex.vocabulary = Vocabulary([str(word) for word in said["words"]])
-            lex.max_words = int(said["max_words"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged ({error}).") from error
+        lex.vocabulary, lex.max_words = vocabulary, longest
         return lex
 
 

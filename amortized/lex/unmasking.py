@@ -5,7 +5,6 @@ far. Two rows that agree on what was revealed get the same selection, so *which*
 tells nothing that their values do not.
 """
 
-import json
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +19,7 @@ from amortized.lex.networks import fresh_seed
 from amortized.lex.predictor import MLPPredictor
 from baselines import Explanation, training
 from baselines.coalitions import stream
+from baselines.folders import read_folder, reading, write_folder
 from baselines.randomness import seeded
 
 FORMAT = "harsanyi-unmasking/1"
@@ -79,7 +79,7 @@ class SequentialUnmasking(nn.Module):
             raise ValueError(f"k={k} is not between 1 and the {self.n_players} players.")
         self.k = k
         self.classes = classes
-        self.config = {
+        self.settings = {
             "n_features": n_features,
             "n_classes": n_classes,
             "k": k,
@@ -142,8 +142,8 @@ class SequentialUnmasking(nn.Module):
         given = getattr(y, "to_numpy", lambda: y)()
         if self.classes is None:
             self.classes = sorted({plain(label) for label in given})
-        if len(self.classes) != self.config["n_classes"]:
-            raise ValueError(f"y holds {self.classes}; n_classes={self.config['n_classes']}.")
+        if len(self.classes) != self.settings["n_classes"]:
+            raise ValueError(f"y holds {self.classes}; n_classes={self.settings['n_classes']}.")
         target = as_labels(y, self.classes, rows)
         order = torch.from_numpy(stream(random_state, 0).permutation(len(rows)))
         rows, target = rows[order], target[order]
@@ -247,14 +247,8 @@ class SequentialUnmasking(nn.Module):
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write config.json and model.safetensors into a folder, made if missing."""
-        from safetensors.torch import save
-
-        from baselines.files import atomic_write
-
-        words = {"format": FORMAT, "config": self.config, "classes": self.classes}
-        tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
-        atomic_write(Path(folder) / "model.safetensors", save(tensors))
-        atomic_write(Path(folder) / "config.json", json.dumps(words, indent=1).encode())
+        config = {"format": FORMAT, "settings": self.settings, "classes": self.classes}
+        write_folder(folder, config, self.state_dict())
 
     @classmethod
     def from_pretrained(cls, folder: str | PathLike[str]) -> Self:
@@ -264,22 +258,10 @@ class SequentialUnmasking(nn.Module):
             FileNotFoundError: If a file is missing.
             ValueError: If a file is truncated, corrupt, or of another version.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        folder = Path(folder)
-        for name in ("config.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(f"no {name} in {folder}; save_pretrained writes one.")
-        try:
-            words = json.loads((folder / "config.json").read_text())
-            if words["format"] != FORMAT:
-                raise ValueError(f"format {words['format']!r} instead of {FORMAT!r}")
-            tensors = load((folder / "model.safetensors").read_bytes())
-            model = cls(**words["config"], groups=tensors["players"], classes=words["classes"])
+        with reading(folder, "unmasking model") as path:
+            config, tensors = read_folder(path, FORMAT)
+            model = cls(**config["settings"], groups=tensors["players"], classes=config["classes"])
             model.load_state_dict(tensors)
-        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{folder} holds no complete unmasking model ({error}).") from error
         return model.eval()
 
 

@@ -33,6 +33,21 @@ def id_of(tokenizer: PreTrainedTokenizerFast | None, name: str, default: int) ->
     return -1 if found is None else int(found)
 
 
+def settings_of(finder: PlayerFinder) -> dict[str, Any]:
+    """What a text net's configuration says about its players.
+
+    Args:
+        finder: How they are found.
+    """
+    return {
+        "vocab_size": 0 if finder.tokenizer is None else len(finder.tokenizer),
+        "input_width": finder.width,
+        "encoder": finder.name,
+        "padding": id_of(finder.tokenizer, "pad_token_id", 0),
+        "unknown": id_of(finder.tokenizer, "unk_token_id", 1),
+    }
+
+
 def find_players(
     players: str,
     texts: list[Text],

@@ -35,6 +35,8 @@ def classes_of(labels: Sequence[Any]) -> list[Any]:
 def label_names(classes: list[Any] | None) -> dict[str, Any]:
     names = ["output"] if classes is None else [str(label) for label in classes]
     return {
+        "classes": classes,
+        "n_outputs": len(names),
         "outputs": names,
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},

@@ -101,6 +101,24 @@ class TextNet(nn.Module):
             part.reset_parameters(generator)  # pyright: ignore[reportCallIssue]
         self.bias.zero_()
 
+    @torch.no_grad()
+    def take_vectors(self, matrix: Tensor | None, x: Tensor, real: Tensor) -> None:
+        """Keep given vectors, centred and scaled over the players of the training texts.
+
+        Args:
+            matrix: Vectors of the vocabulary `(vocab, d)`; None where `x` holds the vectors.
+            x: Ids `(b, n)` or vectors `(b, n, d)`.
+            real: Bool `(b, n)`, false for padding.
+        """
+        rows = x[real]
+        if self.embedding is not None and matrix is not None:
+            self.embedding.weight.copy_(matrix)
+            rows = self.embedding(rows.unique())
+        self.shift.copy_(rows.mean(0))
+        spread = rows.std(0, correction=0)
+        constant = spread <= 1e-6 * spread.max()  # says nothing, and must not blow up on new texts
+        self.scale.copy_(torch.where(constant, torch.ones_like(spread), spread))
+
     def _settings(self) -> int:
         """A hash of everything that the weights mean something under, names included."""
         config = self.config
@@ -285,9 +303,14 @@ class TextNet(nn.Module):
             first, second = torch.triu_indices(n, n, 1)
             singles = tables[1].index_add(1, first, share * tables[2])
             tables[1] = singles.index_add(1, second, share * tables[2])
-        return self._explicit(rows), tables
+        return self.explicit(rows), tables
 
-    def _explicit(self, rows: tuple[Tensor, Tensor, Tensor]) -> "Dividends":
+    def explicit(self, rows: tuple[Tensor, Tensor, Tensor]) -> "Dividends":
+        """Dividends of the parts that list them, the bias being the base.
+
+        Args:
+            rows: What `prepared` gave.
+        """
         from harsanyi.dividends import Dividends
 
         x = rows[0]

@@ -4,7 +4,7 @@ net = HarsanyiForTextClassification.from_texts(texts, labels)
 net.explain(["not a good film"]).plot.text(0)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +18,17 @@ from transformers import (
 )
 
 from baselines.explanation import Explanation
-from harsanyi.player_finders import find_players, id_of, read_tokenizer
+from harsanyi.player_finders import find_players, read_tokenizer, settings_of
 from harsanyi.pretrained import HarsanyiConfig, HarsanyiOutput, HarsanyiPreTrainedModel
-from harsanyi.sentence_encoders import Encoder, encode_sentences, named_encoder
+from harsanyi.sentence_encoders import Encoder
 from harsanyi.text_designs import DESIGNS, specs_of
+from harsanyi.text_dividends import text_dividends
 from harsanyi.text_fitting import Bundle, TextLoss, bundles, passes, train_text_net
 from harsanyi.text_labels import check_labels, classes_of, is_regression, label_names, plain_labels
 from harsanyi.text_net import TextNet, drawn
-from harsanyi.text_options import check_finite, check_options, presence, seed_of
-from harsanyi.vocabulary import (
-    UNITS,
-    Text,
-    Unit,
-    check_texts,
-    encode,
-)
+from harsanyi.text_options import check_options, presence, seed_of
+from harsanyi.text_reading import ReadsTexts
+from harsanyi.vocabulary import UNITS, Text, Unit, check_texts
 
 __all__ = ["DESIGNS", "HarsanyiForTextClassification", "HarsanyiTextConfig", "specs_of"]
 
@@ -81,7 +77,7 @@ class HarsanyiTextConfig(HarsanyiConfig):
     unknown: int = 1
 
 
-class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
+class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
     """A sum of exact parts over the players of a text.
 
     In a net of bags, matrix products, attention and maxima an absent player is deleted: `present`
@@ -206,36 +202,26 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         finder = find_players(
             players, listed, tokenizer, embeddings, encoder, min_count, max_words
         )
-        given, matrix = finder.width, finder.matrix
         config = HarsanyiTextConfig(
             architectures=[cls.__name__],
             problem_type="regression" if regression else "single_label_classification",
-            n_outputs=1 if classes is None else len(classes),
             gauge="binary" if classes is not None and len(classes) == 2 else "free",
             parts=specs_of(design),
             absence="mask",
             unit=players,
-            vocab_size=0 if finder.tokenizer is None else len(finder.tokenizer),
-            input_width=given,
             width=width,
             n_types=2 if isinstance(listed[0], tuple) else 1,
             dropout=dropout,
-            classes=classes,
-            encoder=finder.name,
-            padding=id_of(finder.tokenizer, "pad_token_id", 0),
-            unknown=id_of(finder.tokenizer, "unk_token_id", 1),
             coalition_weight=coalition_weight,
+            **settings_of(finder),
             **label_names(classes),
         )
         net = drawn(config, seed)
         net.to(torch.float64 if dtype == "float64" else torch.float32)
         model = cls(config, net, finder.tokenizer, finder.encoder)
-        if matrix is not None:
-            assert net.embedding is not None
-            net.embedding.weight.data.copy_(matrix)
         data = model._data(listed)[:3]
-        if given:
-            _standardise(net, data)
+        if finder.width:
+            net.take_vectors(finder.matrix, data[0], data[2])
         model.history = train_text_net(
             net,
             data,
@@ -327,63 +313,7 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
         output = HarsanyiOutput(loss=loss(self.net, (bundle, targets), generator))
         return output.to_tuple() if return_dict is False else output
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if self.config.problem_type == "regression":
-            return torch.nn.functional.mse_loss(
-                logits, labels.reshape(logits.shape).to(logits.dtype)
-            )
-        return torch.nn.functional.cross_entropy(logits, labels)
-
     # --- texts in, answers out -------------------------------------------------------------
-
-    def _data(
-        self, texts: list[Text]
-    ) -> tuple[Tensor, Tensor | None, Tensor, list[tuple[str, ...]]]:
-        """Ids or vectors, types, which players are real, and their names."""
-        device = self.net.bias.device
-        if self.config.unit == "sentences":
-            vectors, types, real, players = encode_sentences(
-                self._encoder(), texts, self.config.input_width
-            )
-            kinds = types if self.config.n_types > 1 else None
-            return (
-                vectors.to(device),
-                None if kinds is None else kinds.to(device),
-                real.to(device),
-                players,
-            )
-        if self.tokenizer is None:
-            raise ValueError(
-                "this model has no tokenizer; set model.tokenizer to the one it was trained with."
-            )
-        found = encode(self.tokenizer, texts)
-        lengths = torch.tensor([len(names) for names in found.players], device=device)
-        real = torch.arange(found.ids.shape[1], device=device) < lengths[:, None]
-        types = found.types.to(device) if self.config.n_types > 1 else None
-        return found.ids.to(device), types, real, found.players
-
-    def _encoder(self) -> Encoder:
-        if self.encoder is None:
-            if self.config.encoder is None:
-                raise ValueError(
-                    "this model's players are sentences and its encoder was a function, which no "
-                    "file holds; set model.encoder to it."
-                )
-            self.encoder = named_encoder(self.config.encoder)
-        return self.encoder
-
-    def _check_pairs(self, texts: Sequence[Text]) -> list[Text]:
-        listed = check_texts(texts)
-        if listed and isinstance(listed[0], tuple) != (self.config.n_types > 1):
-            wanted = "pairs of texts" if self.config.n_types > 1 else "single texts"
-            raise ValueError(f"texts[0] is {listed[0]!r:.60}; this model was trained on {wanted}.")
-        return listed
-
-    def _some(self, texts: Sequence[Text]) -> list[Text]:
-        listed = self._check_pairs(texts)
-        if not listed:
-            raise ValueError("texts is empty; pass at least one.")
-        return listed
 
     @torch.no_grad()
     def logits(
@@ -539,79 +469,17 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
             ValueError: If there is no text, or matrix products, attention or maxima would need more
                 than `max_coalitions` of them; Shapley values and pairs come from closed forms anyway.
         """
-        from harsanyi.dividends import Dividends
-
         x, types, real, players = self._data(self._some(texts))
-        names = players[0] if len(players) == 1 else None
-        labels = {"players": names, "outputs": self.output_names(), "game": self.description}
-        n = real.shape[1]
-        if all(hasattr(part, "terms") for part in self.net.parts):
-            found = self.net._explicit(self.net.prepared(x, None, real, types))
-            return found.replaced(
-                max_terms=max_coalitions,
-                players=names and tuple(names),
-                outputs=tuple(labels["outputs"]),
-                game=self.description,
-            )
-        if 2**n > max_coalitions:
-            raise ValueError(
-                f"{n} players have {2**n} coalitions, more than max_coalitions={max_coalitions}; "
-                "explain and interactions need none of them."
-            )
-        coalitions, table = self._moebius(x, types, real)
-        return Dividends(
-            coalitions[1:], table[:, 1:], table[:, 0], max_terms=max_coalitions, **labels
+        return text_dividends(
+            self.net,
+            x,
+            types,
+            real,
+            max_coalitions,
+            players=players[0] if len(players) == 1 else None,
+            outputs=self.output_names(),
+            game=self.description,
         )
-
-    def _moebius(self, x: Tensor, types: Tensor | None, real: Tensor) -> tuple[Tensor, Tensor]:
-        from baselines.coalitions import all_coalitions
-
-        n = real.shape[1]
-        coalitions = all_coalitions(n).to(real.device)
-        found = []
-        for row in range(len(x)):
-            kinds = None if types is None else types[row : row + 1]
-            pieces = [
-                self.net(
-                    x[row : row + 1].expand(len(part), *x.shape[1:]),
-                    part,
-                    real=real[row : row + 1].expand(len(part), -1),
-                    types=None if kinds is None else kinds.expand(len(part), -1),
-                )
-                for part in coalitions.split(4096)
-            ]
-            found.append(torch.cat(pieces))
-        table = torch.stack(found)  # (b, 2**n, k)
-        index = torch.arange(2**n, device=real.device)
-        for i in range(n):
-            has = index[(index >> i) & 1 == 1]
-            table[:, has] = table[:, has] - table[:, has - 2**i]
-        return coalitions, table
-
-    def _targets(self, labels: Sequence[Any]) -> Tensor:
-        if not self.classes_:
-            return check_finite(torch.tensor([float(y) for y in plain_labels(labels)]))[:, None]
-        place = {label: i for i, label in enumerate(self.classes_)}
-        unknown = sorted({str(y) for y in plain_labels(labels) if y not in place})
-        if unknown:
-            raise ValueError(f"labels has {unknown[:5]}; this model knows {self.classes_}.")
-        return torch.tensor([place[y] for y in plain_labels(labels)])
-
-    def _validator(self, texts: Sequence[Text], labels: Sequence[Any]) -> Callable[[Any], float]:
-        listed = self._check_pairs(texts)
-        check_labels(listed, labels)
-        targets = self._targets(labels)
-        x, types, real, _ = self._data(listed)
-        parts = bundles(x, types, real, 256)
-
-        def mean_loss(net: Any) -> float:  # noqa: ANN401
-            total = 0.0
-            for one in parts:
-                logits = net(one.x, real=one.real, types=one.types)
-                total += float(self._loss(logits, targets[one.rows])) * len(one.rows)
-            return total / len(x)
-
-        return mean_loss
 
     # --- files -----------------------------------------------------------------------------
 
@@ -646,19 +514,6 @@ class HarsanyiForTextClassification(HarsanyiPreTrainedModel):
                 pretrained_model_name_or_path, model.config.vocab_size
             )
         return loaded
-
-
-@torch.no_grad()
-def _standardise(net: TextNet, data: tuple[Tensor, Tensor | None, Tensor]) -> None:
-    """Centre and scale given vectors over the players of the training texts."""
-    x, _, real = data
-    rows = x[real]
-    if net.embedding is not None:
-        rows = net.embedding(rows.unique())
-    net.shift.copy_(rows.mean(0))
-    spread = rows.std(0, correction=0)
-    constant = spread <= 1e-6 * spread.max()  # says nothing, and must not blow up on new texts
-    net.scale.copy_(torch.where(constant, torch.ones_like(spread), spread))
 
 
 AutoConfig.register(HarsanyiTextConfig.model_type, HarsanyiTextConfig)

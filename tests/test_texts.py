@@ -472,8 +472,9 @@ def test_unusable_requests_are_refused_by_name():
         model.explain(["a good film"], present=torch.ones(1, 7, dtype=torch.bool))
     with pytest.raises(TypeError, match="bool"):
         model.explain(["a good film"], present=torch.ones(1, 3))
-    with pytest.raises(ValueError, match="order is 3"):
-        model.interactions(["a good film"], order=3)
+    for order in (3, "2", 0, True):
+        with pytest.raises(ValueError, match=f"order is {order!r}"):
+            model.interactions(["a good film"], order=order)
     with pytest.raises(ValueError, match="ids from"):
         model.net(torch.tensor([[10**6]]))
     with pytest.raises(ValueError, match="this model knows"):

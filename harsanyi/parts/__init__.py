@@ -76,9 +76,24 @@ def build(spec: dict[str, Any], n_players: int, n_outputs: int) -> nn.Module:
     Raises:
         ValueError: If the kind is unknown.
     """
+    return from_spec(KINDS, spec, n_players, n_outputs)
+
+
+def from_spec(kinds: dict[str, tuple[str, str]], spec: dict[str, Any], *sizes: int) -> nn.Module:
+    """The module that `spec` describes, of one of several kinds.
+
+    Args:
+        kinds: spec["kind"] -> file of this folder and class.
+        spec: JSON dict: "kind" and the keyword arguments of that class.
+        sizes: Its first arguments.
+
+    Raises:
+        TypeError: If the spec has an option the class does not know.
+        ValueError: If the kind is unknown.
+    """
     options = dict(spec)
     kind = options.pop("kind", None)
-    if kind not in KINDS:
-        raise ValueError(f"spec['kind'] is {kind!r}; known parts are {', '.join(sorted(KINDS))}.")
-    file, name = KINDS[kind]
-    return getattr(import_module(f"harsanyi.parts.{file}"), name)(n_players, n_outputs, **options)
+    if kind not in kinds:
+        raise ValueError(f"spec['kind'] is {kind!r}; known parts are {', '.join(sorted(kinds))}.")
+    file, name = kinds[kind]
+    return getattr(import_module(f"harsanyi.parts.{file}"), name)(*sizes, **options)

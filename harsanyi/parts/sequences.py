@@ -5,10 +5,11 @@ with `deletes = True` gives the same value whether a player is absent or cut out
 others let an absent player keep its slot, so that its neighbours do not move together.
 """
 
-from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
+
+from harsanyi.parts import from_spec
 
 # kind -> (file, class)
 KINDS: dict[str, tuple[str, str]] = {
@@ -75,12 +76,7 @@ def build_sequence(spec: dict[str, Any], width: int, n_outputs: int) -> nn.Modul
         TypeError: If the spec has an option the part does not know.
         ValueError: If the kind is unknown.
     """
-    options = dict(spec)
-    kind = options.pop("kind", None)
-    if kind not in KINDS:
-        raise ValueError(f"spec['kind'] is {kind!r}; known parts are {', '.join(sorted(KINDS))}.")
-    file, name = KINDS[kind]
-    return getattr(import_module(f"harsanyi.parts.{file}"), name)(width, n_outputs, **options)
+    return from_spec(KINDS, spec, width, n_outputs)
 
 
 def linear(n_in: int, n_out: int, *, bias: bool = False, scale: float = 1.0) -> nn.Linear:

@@ -897,5 +897,33 @@ MUTANTS = (
         replacement="other.append(rivals[winner][chosen_on])",
         test="test_grid.py::test_the_best_peer_is_not_judged_on_the_games_that_chose_it",
     ),
+    Mutant(
+        bug="a text net's classes may be swapped in config.json",
+        file="harsanyi/text_net.py",
+        source='NAMED = ("classes", "outputs",',
+        replacement='NAMED = ("outputs",',
+        test="test_texts.py::test_a_config_whose_names_were_changed_is_refused[classes]",
+    ),
+    Mutant(
+        bug="an image net's own classes are not signed",
+        file="harsanyi/image_net.py",
+        source='named = (*HarsanyiNet.named, "classes", "problem_type")',
+        replacement="named = HarsanyiNet.named",
+        test="test_images.py::test_a_config_whose_names_were_changed_is_refused[classes]",
+    ),
+    Mutant(
+        bug="signs that a tokenizer drops count as cut off",
+        file="baselines/text_players.py",
+        source="_unread(sources, tokens) if encoded.encodings[i].overflowing else 0",
+        replacement="_unread(sources, tokens)",
+        test="test_text.py::test_what_is_too_long_is_reported_and_no_player",
+    ),
+    Mutant(
+        bug="a broken picture is left out unasked",
+        file="bench/cli_images.py",
+        source="if bad and (not skip_bad or not good):",
+        replacement="if bad and not good:",
+        test="test_images.py::test_a_broken_picture_is_named_or_left_out",
+    ),
     *PROMISES,
 )

@@ -176,6 +176,10 @@ def _random(
     return torch.rand(rows.shape, generator=torch.Generator().manual_seed(seed)), None
 
 
+def _end(problem: RationaleProblem, box: WordBox, seed: int, rows: Tensor) -> tuple[Tensor, None]:
+    return torch.arange(rows.shape[1], dtype=torch.float32).expand(rows.shape), None
+
+
 TEXT_ENTRIES: dict[str, TextEntry] = {
     "lex-words": TextEntry(
         _lex({"imputer": "words", "regime": "frozen", "m": 2, "imputations": 4}, boxed=True),
@@ -202,11 +206,12 @@ TEXT_ENTRIES: dict[str, TextEntry] = {
     "shapley": TextEntry(_shapley, "box", rows=60),
     "occlusion": TextEntry(_occlusion, "box", rows=200),
     "l2": TextEntry(_l2, "nobody"),
+    "end": TextEntry(_end, "nobody"),
     "random": TextEntry(_random, "nobody"),
 }
 """Methods by name. `lex-words` puts random words in the place of absent ones, `lex-drop` and
-`lex-concrete` leave them out; `l2`, the norm of a word's vector in the box, and `random` are
-floors."""
+`lex-concrete` leave them out; `l2`, the norm of a word's vector in the box, `end`, the later words
+of a text first, and `random` are floors."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -254,7 +259,7 @@ def judge_texts(problem_name: str, method: str, seed: int) -> dict[str, float]:
     seconds = time.process_time() - start
     if entry.explains == "box":
         seconds += setting.box_seconds
-    found = _scored(scores.double().numpy(), truth)
+    found = _scored(scores.double().numpy(), truth, problem.passages_test)
     shown = top_words(scores, rows, [int(marks.sum()) for marks in truth])
     measures = found | {
         "evalx_at_k": judge.accuracy(rows, y, shown),
@@ -283,13 +288,24 @@ def judge_texts(problem_name: str, method: str, seed: int) -> dict[str, float]:
     }
 
 
-def _scored(scores: Floats, truth: list[NDArray[np.bool_]]) -> dict[str, float]:
-    """TPR@k, AUROC and AUPRC, means over texts, of the words that each text has."""
+def _scored(
+    scores: Floats,
+    truth: list[NDArray[np.bool_]],
+    passages: list[NDArray[np.int64]] | None = None,
+) -> dict[str, float]:
+    """TPR@k, AUROC and AUPRC, means over texts, of the words that each text has.
+
+    Where people marked passages, a word's rank is that of its passage's mean score.
+    """
     from bench.selection_metrics import auroc, average_precision, tpr_at_k
 
     found = []
-    for row, marks in zip(scores, truth, strict=True):
-        pair = (row[None, : len(marks)], marks[None])
+    for i, marks in enumerate(truth):
+        row = scores[i, : len(marks)]
+        if passages is not None:
+            sizes = np.bincount(passages[i]).clip(1)
+            row = (np.bincount(passages[i], row) / sizes)[passages[i]]
+        pair = (row[None], marks[None])
         found.append([measure(*pair)[0] for measure in (tpr_at_k, auroc, average_precision)])
     names = ("tpr_at_k", "auroc", "auprc")
     return dict(zip(names, np.mean(found, 0).tolist(), strict=True))

@@ -119,6 +119,12 @@ def test_the_texts_of_a_text_problem_are_scored_word_by_word():
     truth = [np.array([True, False]), np.array([False, True, False])]
     scores = np.array([[2.0, 1.0, 9.0], [0.0, 3.0, 1.0]])  # 9 belongs to padding
     assert rationale_suite._scored(scores, truth)["tpr_at_k"] == 1
+    # the second passage scores 2 on average, the first 1.5 though its first word is the best
+    passages = [np.array([0, 0, 1, 1])]
+    one = np.array([[3.0, 0.0, 2.0, 2.0]])
+    marks = [np.array([False, False, True, True])]
+    assert rationale_suite._scored(one, marks, passages)["auroc"] == 1
+    assert rationale_suite._scored(one, marks)["auroc"] == 0.5
     rows = torch.tensor([[5, 6, 0], [5, 6, 7]])
     shown = rationale_suite.top_words(torch.from_numpy(scores), rows, [1, 2])
     assert shown.tolist() == [[True, False, False], [False, True, True]]

@@ -245,6 +245,10 @@ def test_marks_belong_to_the_words_of_their_text(name, data_folder):
         assert len(words) == len(marks) <= problem.longest
         assert marks.any()
         assert not marks.all()
+    if problem.passages_test is not None:
+        for passages, marks in zip(problem.passages_test, problem.truth_test, strict=True):
+            assert len(passages) == len(marks)
+            assert set(np.diff(passages).tolist()) <= {0, 1}
     assert 0.05 < problem.rate < 0.5
     seen = {" ".join(words) for words in problem.texts}
     assert np.mean([" ".join(words) in seen for words in problem.texts_test]) < 0.01

@@ -236,6 +236,8 @@ def _l2(problem: SelectionProblem, box: Box, seed: int) -> Fitted:
     return answer
 
 
+_PRICED = {"price": 0.04, "m": 4}
+
 ENTRIES: dict[str, Entry] = {
     "lex": Entry(
         _lex(lambda p: presets.lex_fixed(imputer_for(p), p.rate), boxed=True), "box", True
@@ -270,3 +272,18 @@ ENTRIES: dict[str, Entry] = {
 """Methods by name. `lex-one` has a single imputation and `lex-constant` zeros in its place;
 `mask-surrogate` is a predictor trained on masks that it sees, `zero-surrogate` the same without
 the masks; `unmasking` cannot leak; `l2` and `random` are floors."""
+
+ABLATIONS: dict[str, Entry] = {
+    "lex-40": Entry(_lex(lambda p: presets.lex_fixed(imputer_for(p), 0.40), boxed=True), "box"),
+    "lex-priced": Entry(
+        _lex(lambda p: presets.lex_fixed(imputer_for(p)) | _PRICED, boxed=True), "box"
+    ),
+    "lex-priced-one": Entry(
+        _lex(
+            lambda p: presets.lex_fixed(imputer_for(p)) | _PRICED | {"imputations": 1}, boxed=True
+        ),
+        "box",
+    ),
+}
+"""Methods that a run has to name: `lex-40` selects 40 % whatever the truth, `lex-priced` pays .04
+nats a player in place of a held rate, with four imputations, and `lex-priced-one` with one."""

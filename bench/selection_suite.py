@@ -19,7 +19,7 @@ from bench.cells import Grid
 from bench.problems.selections import PROBLEMS, SelectionProblem
 from bench.rationale_suite import TEXT_ENTRIES, TEXTS, judge_texts
 from bench.selection_box import ENUMERABLE, Box, Enumerated, enumerate_objective
-from bench.selection_methods import ENTRIES, Entry, Selected
+from bench.selection_methods import ABLATIONS, ENTRIES, Entry, Selected
 from bench.selection_metrics import (
     EvalX,
     auroc,
@@ -52,7 +52,8 @@ TABULAR = ("syn4", "syn5", "syn6", "syn6-rho0.7", "switch", "hypercubes", "noise
 DEFAULT = (*TABULAR, "panels-digits")
 """Problems of a run that names none: those that need no file."""
 
-METHODS = {**ENTRIES, **TEXT_ENTRIES}
+_ROWS = ENTRIES | ABLATIONS
+METHODS = {**_ROWS, **TEXT_ENTRIES}
 SCORED_ROWS = 2000
 OBJECTIVE_ROWS = 50
 
@@ -113,9 +114,9 @@ def judge_selection(problem_name: str, method: str, seed: int) -> dict[str, floa
     """
     if problem_name in TEXTS:
         return judge_texts(problem_name, method, seed) if method in TEXT_ENTRIES else {}
-    if method not in ENTRIES:
+    if method not in _ROWS:
         return {}
-    entry, setting = ENTRIES[method], prepared(problem_name, seed)
+    entry, setting = _ROWS[method], prepared(problem_name, seed)
     problem, judge = setting.problem, setting.judge
     if not _takes(entry, problem):
         return {}

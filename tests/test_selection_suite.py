@@ -59,10 +59,11 @@ def test_cells_are_judged_once_and_tabled(tiny, tmp_path):
     assert "| random | nobody |" in page
 
 
-def test_a_selector_is_measured_at_its_own_selection(tiny):
-    row = selection_suite.judge_selection("syn4", "lex", 0)
+@pytest.mark.parametrize(("method", "rate"), [("lex", 4 / 11), ("lex-40", 0.4)])
+def test_a_selector_is_measured_at_its_own_selection(tiny, method, rate):
+    row = selection_suite.judge_selection("syn4", method, 0)
     assert set(row) == set(selection_suite.MEASURES)
-    assert abs(row["inclusion_rate"] - 4 / 11) < 0.03
+    assert abs(row["inclusion_rate"] - rate) < 0.03
     assert row["gap"] == row["own_accuracy"] - row["evalx_accuracy"]
     assert -1 <= row["stability"] <= 1
     assert 0 <= row["between"] < row["within"] <= 0.25

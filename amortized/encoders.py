@@ -77,17 +77,28 @@ class TextEncoder(nn.Module):
         return self.max_length if self.padded else None
 
     @staticmethod
-    def spec(model: Any, *, padded: bool = False, max_length: int | None = None) -> dict[str, Any]:  # noqa: ANN401
+    def spec(
+        model: Any,  # noqa: ANN401
+        *,
+        padded: bool = False,
+        max_length: int | None = None,
+        layers: int | None = None,
+    ) -> dict[str, Any]:
         """The specification of the encoder of a text model.
 
         Args:
             model: A `TextModel`.
             padded: As above.
             max_length: The model's own when None.
+            layers: Read with the first layers only; all when None.
+
+        Raises:
+            ValueError: If the model has fewer layers.
         """
+        network = _plain(_shortened(model.network.config, layers))
         return {
             "kind": "text",
-            "network": _plain(model.network.config),
+            "network": network,
             "players": model.players,
             "max_length": max_length or model.max_length,
             "padded": padded,
@@ -152,15 +163,15 @@ class TextEncoder(nn.Module):
         given = {k: v for k, v in inputs.items() if k not in ("owners", "counts")}
         hidden = self.hidden(given)  # (b, length, d)
         n = int(counts.max())
-        belongs = (
-            owners[:, None] == torch.arange(n, device=owners.device)[:, None]
-        )  # (b, n, length)
-        weight = belongs.to(hidden.dtype)
+        place = torch.arange(n, device=owners.device)
+        weight = (owners[:, None] == place[:, None]).to(hidden.dtype)  # (b, n, length)
         players = (weight @ hidden) / weight.sum(-1, keepdim=True).clamp(min=1)
-        real = given["attention_mask"][..., None].to(hidden.dtype)
-        whole = (hidden * real).sum(1) / real.sum(1)
-        mask = torch.arange(n, device=counts.device) < counts[:, None]
-        return States(players, whole + hidden[:, 0], mask)
+        if len(hidden) == 1 and not self.padded:  # nothing to leave out
+            whole = hidden.mean(1)
+        else:
+            real = given["attention_mask"][..., None].to(hidden.dtype)
+            whole = (hidden * real).sum(1) / real.sum(1)
+        return States(players, whole + hidden[:, 0], place < counts[:, None])
 
     def hidden(self, given: Inputs) -> Tensor:
         """Hidden states `(b, length, d)`; without gradients real tokens only, lying side by side."""
@@ -428,6 +439,20 @@ def _build(config: Any) -> Any:  # noqa: ANN401 - transformers' own classes
         return AutoModel.from_config(config, add_pooling_layer=False)
     except TypeError:  # families without a pooler
         return AutoModel.from_config(config)
+
+
+def _shortened(config: Any, layers: int | None) -> Any:  # noqa: ANN401
+    """A transformers configuration with fewer layers."""
+    if layers is None:
+        return config
+    most = int(config.num_hidden_layers)
+    if not 1 <= layers <= most:
+        raise ValueError(f"layers={layers}; this model has {most}, and at least one is needed.")
+    config = copy.deepcopy(config)
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    return config
 
 
 def _plain(config: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -207,8 +207,8 @@ class AmortizedExplainer(PreTrainedModel):
             lora: Rank of adapters that are trained in place of the encoder (extra `lora`); by
                 default 16 above 300 million parameters and none below.
             pretrained: Start the encoder from this folder or hub name instead.
-            encoder: Settings of the encoder: `width`, `depth`, `grid` of rows and images, `padded`
-                and `max_length` of texts.
+            encoder: Settings of the encoder: `width`, `depth`, `grid` of rows and images; `padded`,
+                `max_length` and `layers` of texts, which reads with the first layers of the model.
             training: Settings that `fit` takes where its caller says nothing.
             generator: Source of the new weights; None always starts the same.
 
@@ -227,10 +227,10 @@ class AmortizedExplainer(PreTrainedModel):
                 "TextModel.from_pretrained(folder), or a function from examples to their games."
             )
         if hasattr(model, "network"):
-            if set(sizes) - {"padded", "max_length"}:
+            if set(sizes) - {"padded", "max_length", "layers"}:
                 raise ValueError(
-                    f"encoder={sizes}; for texts it takes 'padded' and 'max_length', the rest is the "
-                    "model's."
+                    f"encoder={sizes}; for texts it takes 'padded', 'max_length' and 'layers', the "
+                    "rest is the model's."
                 )
             spec = TextEncoder.spec(model, **sizes)
             found: Any = ["text"]
@@ -382,6 +382,7 @@ class AmortizedExplainer(PreTrainedModel):
         unbiased: bool = False,
         level: float | None = None,
         batch_size: int = 64,
+        precision: str = "full",
         seed: int = 0,
     ) -> Explanation:
         """Explain texts, rows or images.
@@ -395,10 +396,12 @@ class AmortizedExplainer(PreTrainedModel):
             level: Add the half-widths of conformal intervals of this level as diagnostic
                 `half_width`; needs `calibrate`.
             batch_size: Examples of one pass.
+            precision: "full", or "bf16" to multiply the pass in bfloat16.
             seed: Seed of the fresh pairs.
 
         Returns:
-            Values `(b, n, k)`; `std_errors` are the predicted ones, or None.
+            Values `(b, n, k)`; `std_errors` are the predicted ones, or None. Of texts,
+            `diagnostics["n_cut"]` `(b,)` counts the characters that the longest input leaves out.
 
         Raises:
             ValueError: If the examples cannot be read, or the model is needed and not attached.
@@ -406,9 +409,16 @@ class AmortizedExplainer(PreTrainedModel):
         from amortized.explaining import explain
         from amortized.refinement import refine_explanation
 
-        said = explain(self, x, batch_size)
-        if refine or unbiased:
-            said = refine_explanation(self, x, said, refine or 1, unbiased=unbiased, seed=seed)
+        if unbiased and not refine:
+            raise ValueError(
+                f"unbiased=True and refine={refine}: the unbiased mode needs fresh evaluations; pass "
+                "refine=1 or more."
+            )
+        said = explain(self, x, batch_size, precision)
+        if refine:
+            found = refine_explanation(self, x, said, refine, unbiased=unbiased, seed=seed)
+            told = {**said.diagnostics, **found.diagnostics}
+            said = dataclasses.replace(found, diagnostics=told, game=said.game)
         if level is not None:
             from amortized.conformal import with_intervals
 

@@ -13,22 +13,31 @@ if TYPE_CHECKING:
     from amortized.explainer import AmortizedExplainer
 
 
-def explain(explainer: "AmortizedExplainer", x: Any, batch_size: int = 64) -> Explanation:  # noqa: ANN401
+def explain(
+    explainer: "AmortizedExplainer",
+    x: Any,  # noqa: ANN401
+    batch_size: int = 64,
+    precision: str = "full",
+) -> Explanation:
     """What an explainer says of examples.
 
     Args:
         explainer: A trained explainer.
         x: What its encoder reads.
         batch_size: Examples of one pass.
+        precision: "full" or "bf16", as `TextModel` takes it.
 
     Returns:
-        Values `(b, n, k)`, with predicted standard errors where it has them.
+        Values `(b, n, k)`, with predicted standard errors where it has them. Of texts,
+        `diagnostics["n_cut"]` `(b,)` counts the characters that the longest input leaves out.
 
     Raises:
         ValueError: If exact ends are wanted and no model is attached.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; it must be positive.")
+    if precision not in ("full", "bf16"):
+        raise ValueError(f"precision={precision!r} is unknown; use 'full' or 'bf16'.")
     config, encoder = explainer.config, explainer.encoder
     ends = exact_ends(explainer, x) if config.ends == "exact" else None
     read: Any = encoder.read(x)
@@ -37,7 +46,9 @@ def explain(explainer: "AmortizedExplainer", x: Any, batch_size: int = 64) -> Ex
     if names is not None and len(read) > batch_size:  # texts of like length share a pass
         order = sorted(order, key=lambda row: len(read[row].owners))
     found: list[tuple[list[int], Any]] = []
-    with torch.inference_mode():
+    device = explainer.scale.device.type
+    low = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+    with torch.inference_mode(), low:
         for start in range(0, len(read), batch_size):
             rows = list(order[start : start + batch_size])
             inputs = encoder.collate(pick(read, rows))
@@ -56,12 +67,18 @@ def explain(explainer: "AmortizedExplainer", x: Any, batch_size: int = 64) -> Ex
         bases[rows] = said.ends[:, 0]
         if errors is not None and said.log_scales is not None:
             errors[rows, :width] = said.log_scales.exp() * factor * said.mask[..., None]
-    card = explainer.card
+    card, game, diagnostics = explainer.card, "", {}
+    if card is not None:
+        game = card.description
+    if names is not None:
+        diagnostics["n_cut"] = cut = torch.tensor([text.n_cut for text in read])
+        if bool(cut.any()):
+            game += f"; {int((cut > 0).sum())} of {b} texts cut at the longest input"
     fixed = None if card is None else card.players
     return Explanation(
         values.clone(),
         estimand=config.estimand,
-        game="" if card is None else card.description,
+        game=game,
         method=f"amortized ({(config.measures or {}).get('objective', 'not trained')})",
         base_values=bases.clone() if ends is None else ends[:, 0].to(bases),
         std_errors=None if errors is None else errors.clone(),
@@ -70,6 +87,7 @@ def explain(explainer: "AmortizedExplainer", x: Any, batch_size: int = 64) -> Ex
         outputs=config.outputs,
         player_mask=None if names is None else mask.clone(),
         data=x.detach().clone() if isinstance(x, Tensor) else None,
+        diagnostics=diagnostics,
     )
 
 

@@ -17,6 +17,9 @@ from baselines.text_attention import SharedScores
 from baselines.text_networks import Read, blocks, position_offset
 from baselines.text_removal import TokenTable
 
+JOINED_CELLS = 2**18
+"""Largest weight of one map of attention that is kept a second time, joined with the others."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
@@ -45,12 +48,28 @@ class Layer:
     narrow: nn.Linear
     last_norm: nn.LayerNorm
     heads: int
+    _joined: dict[object, tuple[Tensor, Tensor]] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def project(self, hidden: Tensor) -> Tensor:
         """Queries, keys and values `(..., 3 d)` side by side."""
-        weight = torch.cat([self.query.weight, self.key.weight, self.value.weight])
-        bias = torch.cat([self.query.bias, self.key.bias, self.value.bias])
-        return F.linear(hidden, weight, bias)
+        return F.linear(hidden, *self._maps())
+
+    def _maps(self) -> tuple[Tensor, Tensor]:
+        """Weights and biases of the three maps as one, joined anew where a weight has changed."""
+        maps = (self.query, self.key, self.value)
+        weights, biases = [one.weight for one in maps], [one.bias for one in maps]
+        kept = [*weights, *biases]
+        # joining costs as much as the product where one short text is read by a small network
+        large = weights[0].numel() > JOINED_CELLS
+        if large or torch.is_grad_enabled() or any(t.is_inference() for t in kept):
+            return torch.cat(weights), torch.cat(biases)
+        state = tuple((t.data_ptr(), t._version, t.dtype) for t in kept)
+        if state not in self._joined:
+            self._joined.clear()
+            self._joined[state] = torch.cat(weights), torch.cat(biases)
+        return self._joined[state]
 
     def finish(self, hidden: Tensor, mixed: Tensor) -> Tensor:
         """What follows attention, for tokens `(tokens, d)` that mixed `(tokens, d)` is added to."""
@@ -77,7 +96,7 @@ class Layer:
                 rearrange(F.scaled_dot_product_attention(q, k, v), "r h t e -> (r t) (h e)")
             )
             at = end
-        return torch.cat(parts)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def first_only(self, hidden: Tensor, lengths: list[tuple[int, int, int]]) -> Tensor:
         """This layer's output `(rows, d)` for the first token of each row.

@@ -290,6 +290,55 @@ def test_weights_are_not_read_under_another_config(texts, tmp_path, name, change
         AmortizedExplainer.from_pretrained(tmp_path)
 
 
+def test_a_text_that_is_too_long_is_reported(texts) -> None:
+    _, made, _ = texts
+    given = ["good film", " ".join(WORDS[i % 12] for i in range(300))]
+    for refine in (0, 1):
+        said = made.explain(given, refine)
+        assert said.diagnostics["n_cut"][0] == 0
+        read = " ".join(said.players[1])
+        assert said.diagnostics["n_cut"][1] == len(given[1]) - len(read) - 1  # and a space
+        assert "1 of 2 texts cut at the longest input" in said.game
+
+
+def test_the_unbiased_mode_without_evaluations_is_refused(texts) -> None:
+    with pytest.raises(ValueError, match="refine=1 or more"):
+        texts[1].explain(["good film"], unbiased=True)
+
+
+def test_a_pass_in_bfloat16_is_the_pass_but_for_its_digits(texts) -> None:
+    _, made, _ = texts
+    given = words(40, seed=5)
+    full, low = made.explain(given), made.explain(given, precision="bf16")
+    gap = (full.values - low.values).square().mean().sqrt()
+    assert 0 < float(gap) < 0.03 * float(full.values.square().mean().sqrt())
+    with pytest.raises(ValueError, match="precision"):
+        made.explain(given, precision="fp8")
+
+
+def test_an_explainer_may_read_with_the_first_layers_of_its_target() -> None:
+    model = text_model()
+    made = AmortizedExplainer.from_target(model, encoder={"layers": 1})
+    ours, theirs = (dict(m.named_parameters()) for m in (made.encoder.network, model.network.bert))
+    assert "encoder.layer.1.output.dense.weight" not in ours
+    name = "encoder.layer.0.output.dense.weight"
+    assert torch.equal(ours[name], theirs[name])
+    with pytest.raises(ValueError, match="has 2"):
+        AmortizedExplainer.from_target(model, encoder={"layers": 3})
+
+
+def test_a_changed_weight_changes_what_a_trained_explainer_says(texts) -> None:
+    _, made, _ = texts
+    before = made.explain(["good film"]).values
+    weight = made.encoder.network.encoder.layer[0].attention.self.value.weight
+    with torch.no_grad():
+        weight.neg_()
+        after = made.explain(["good film"]).values
+        weight.neg_()
+    assert not torch.allclose(before, after)
+    assert torch.equal(made.explain(["good film"]).values, before)
+
+
 def test_company_and_batches_do_not_change_an_explanation(texts) -> None:
     _, made, _ = texts
     given = words(9, seed=3)

@@ -89,12 +89,14 @@ def label_axis(ax: "Axes", explanation: Explanation) -> None:
         )
 
 
-def write_values(ax: "Axes", places: np.ndarray, ends: np.ndarray, values: np.ndarray) -> None:
-    """Each bar's number, beside the end it points to."""
+def write_values(
+    ax: "Axes", places: np.ndarray, ends: np.ndarray, values: np.ndarray, *, sign: str = "+"
+) -> None:
+    """Each bar's number, beside the end it points to; `sign` is that of positive ones."""
     for place, end, value in zip(places, ends, values, strict=True):
         right = value >= 0
         ax.annotate(
-            f"{value:+.3g}".replace("-", MINUS) if value else "0",
+            f"{value:{sign}.3g}".replace("-", MINUS) if value else "0",
             xy=(float(end), float(place)),
             xytext=(4 if right else -4, 0),
             textcoords="offset points",

@@ -5,7 +5,6 @@ pyplot; a notebook shows it, `ax.figure.savefig(path)` keeps it. Orange raises, 
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,7 @@ import numpy as np
 
 from baselines.bars import (
     as_numpy,
-    at_least_one,
-    label,
     largest_bars,
-    ordered_data,
-    output_of_all,
     output_of_row,
     real_players,
     row_position,
@@ -186,7 +181,8 @@ class Plots:
         Args:
             output: Name or position of the output; None takes the one with the largest mean
                 absolute value when there are more than two.
-            max_players: Players to draw, by mean absolute value.
+            max_players: Players to draw, by mean absolute value; the rest is summed, row by row,
+                into one more line of grey dots.
             ax: Axes to draw on; None makes a figure of its own.
 
         Returns:
@@ -195,46 +191,34 @@ class Plots:
         Raises:
             ValueError: If explicands have players of their own (ragged), or there are none.
         """
-        explanation = self.explanation
-        if explanation.is_ragged or explanation.player_mask is not None:
-            raise ValueError(
-                "a beeswarm needs the same players in each row; use plot.text or bar."
-            )
-        if len(explanation) == 0:
-            raise ValueError("a beeswarm needs at least one explicand; this explanation has none.")
-        values = as_numpy(explanation.values)  # (b, n, k)
-        position = output_of_all(explanation, output, values)
-        values = values[..., position]
-        order = np.argsort(-np.abs(values).mean(0), kind="stable")[: at_least_one(max_players)]
-        data = ordered_data(explanation)
-        ax = ax or new_axes(6.4, 1.3 + 0.36 * len(order))
-        colours = None
-        for place, player in enumerate(order):
-            column = values[:, player]
-            shade = np.full(len(column), np.nan) if data is None else _ranks(data[:, player])
-            colours = ax.scatter(
-                column,
-                place + _spread(column),
-                c=shade,
-                cmap=_value_map(),
-                vmin=0,
-                vmax=1,
-                s=11,
-                linewidths=0,
-                alpha=0.85,
-                zorder=2,
-                rasterized=True,
-                plotnonfinite=True,
-            )
-        if data is not None and colours is not None:
-            _feature_scale(ax, colours)
-        ax.axvline(0, color=FAINT, linewidth=0.8, zorder=1)
-        names = explanation.player_names()
-        finish_rows(ax, [label(names[i]) for i in order], [0.0, *values[:, order].ravel()])
-        name = explanation.output_names()[position]
-        title(ax, f"{len(explanation)} rows", name)
-        label_axis(ax, explanation)
-        return ax
+        from baselines.swarm import draw_swarm
+
+        return draw_swarm(self.explanation, output, max_players, ax)
+
+    def importance(
+        self,
+        output: int | str | None = None,
+        *,
+        max_players: int = 12,
+        ax: "Axes | None" = None,
+    ) -> "Axes":
+        """Mean absolute value of each player over all explicands.
+
+        Args:
+            output: Name or position of the output; None takes the one with the largest mean
+                absolute value when there are more than two.
+            max_players: Bars to draw; the rest is summed into one more bar.
+            ax: Axes to draw on; None makes a figure of its own.
+
+        Returns:
+            The Axes, bars from the largest down.
+
+        Raises:
+            ValueError: If explicands have players of their own (ragged), or there are none.
+        """
+        from baselines.swarm import draw_importance
+
+        return draw_importance(self.explanation, output, max_players, ax)
 
     def order_spectrum(self, *, ax: "Axes | None" = None) -> "Axes":
         """How much of the model is main effects, pairs, triples, ...: shares of dividend mass.
@@ -402,48 +386,5 @@ def _or_zero(half_widths: np.ndarray | None) -> np.ndarray | float:
     return 0.0 if half_widths is None else half_widths
 
 
-def _ranks(column: np.ndarray) -> np.ndarray:
-    """Ranks from 0 to 1, ties sharing their middle; missing and constant columns have none."""
-    ranks = np.full(len(column), np.nan)
-    there = ~np.isnan(column)
-    distinct, where, counts = np.unique(column[there], return_inverse=True, return_counts=True)
-    if len(distinct) > 1:
-        middles = np.cumsum(counts) - (counts + 1) / 2
-        ranks[there] = ((middles - middles[0]) / (middles[-1] - middles[0]))[where]
-    return ranks
-
-
-def _spread(column: np.ndarray, bins: int = 90, height: float = 0.4) -> np.ndarray:
-    """Offsets that pile near-equal values up around the middle of their row."""
-    width = np.ptp(column) or 1.0
-    bucket = np.round(bins * (column - column.min()) / width).astype(int)
-    layers = np.zeros(len(column))
-    seen: dict[int, int] = {}
-    for i in np.argsort(column, kind="stable"):
-        count = seen.get(bucket[i], 0)
-        layers[i] = (-1) ** count * ((count + 1) // 2)
-        seen[bucket[i]] = count + 1
-    highest = np.abs(layers).max()
-    return layers * (height / max(highest, 8.0))
-
-
 def _colours(values: np.ndarray) -> list[str]:
     return [RAISES if value > 0 else LOWERS for value in values]
-
-
-@functools.cache
-def _value_map() -> Any:  # noqa: ANN401 - matplotlib's colormap
-    """Blue to orange through a light purple that stays visible on white; grey for missing."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    colours = LinearSegmentedColormap.from_list("harsanyi", [LOWERS, "#b59bb5", RAISES])
-    return colours.with_extremes(bad="#9aa0a6")
-
-
-def _feature_scale(ax: "Axes", colours: Any) -> None:  # noqa: ANN401 - matplotlib's mappable
-    bar = ax.get_figure(root=True).colorbar(colours, ax=ax, pad=0.01, aspect=40, ticks=[0, 1])  # pyright: ignore[reportOptionalMemberAccess]
-    bar.ax.set_yticklabels(["low", "high"], color=INK, fontsize=9)
-    bar.set_label("feature value (rank)", color=INK, labelpad=-12, fontsize=9)
-    bar.outline.set_visible(False)
-    if bar.solids is not None:
-        bar.solids.set(alpha=1)

@@ -161,11 +161,11 @@ def test_zero_and_huge_values_have_finite_axes(values, kind):
     assert ax.get_xlim()[0] < ax.get_xlim()[1]
 
 
-@pytest.mark.parametrize("kind", ["bar", "waterfall", "beeswarm"])
+@pytest.mark.parametrize("kind", ["bar", "waterfall", "beeswarm", "importance"])
 def test_hostile_and_long_names_are_drawn_as_they_are_and_not_cut_off(kind):
     e = explained(n=100, players=(NASTY * 20), outputs=["$x_{$ <i>" * 20, "b"])
     plot = getattr(e.plot, kind)
-    ax = plot(output=0) if kind == "beeswarm" else plot(0, output=0)
+    ax = plot(0, output=0) if kind in ("bar", "waterfall") else plot(output=0)
     assert not ink_at_the_edges(ax)
     assert all("\n" not in name and "\x00" not in name for name in labels(ax))
 
@@ -173,17 +173,33 @@ def test_hostile_and_long_names_are_drawn_as_they_are_and_not_cut_off(kind):
 def test_a_beeswarm_has_a_dot_for_each_row_and_player():
     e = explained(b=40, data=torch.rand(40, 5, dtype=torch.float64))
     ax = e.plot.beeswarm(output="a", max_players=3)
-    order = e.values[..., 0].abs().mean(0).argsort(descending=True)[:3]
-    assert labels(ax) == [f"f{i}" for i in order]
-    for dots, player in zip(ax.collections, order, strict=True):
+    order = e.values[..., 0].abs().mean(0).argsort(descending=True)
+    rest, order = order[3:], order[:3]
+    assert labels(ax) == [*(f"f{i}" for i in order), "2 others"]
+    *shown, others = ax.collections
+    np.testing.assert_allclose(others.get_offsets()[:, 0], e.values[:, rest, 0].sum(1))
+    for dots, player in zip(shown, order, strict=True):
         np.testing.assert_allclose(dots.get_offsets()[:, 0], e.values[:, player, 0])
     offsets = np.concatenate([d.get_offsets()[:, 1] for d in ax.collections])
     assert (np.abs(offsets - np.round(offsets)) <= 0.4).all()
 
 
-def test_a_beeswarm_refuses_players_that_differ_by_row():
+def test_importance_is_the_mean_absolute_value_of_each_player():
+    e = explained(b=40)
+    ax = e.plot.importance(output="a", max_players=3)
+    size = e.values[..., 0].abs().mean(0).sort(descending=True).values
+    drawn = [bar.get_width() for bar in ax.patches]
+    np.testing.assert_allclose(drawn, [*size[:3], size[3:].sum()])
+    assert labels(ax)[-1] == "2 others"
+    assert ax.get_xlabel().startswith("mean |contribution|")
+
+
+@pytest.mark.parametrize("kind", ["beeswarm", "importance"])
+def test_pictures_of_all_rows_refuse_players_that_differ_by_row_and_no_rows(kind):
     with pytest.raises(ValueError, match="same players"):
-        explained(b=1, players=[tuple("abcde")]).plot.beeswarm()
+        getattr(explained(b=1, players=[tuple("abcde")]).plot, kind)()
+    with pytest.raises(ValueError, match="at least one explicand"):
+        getattr(explained(b=0).plot, kind)()
 
 
 def test_the_order_spectrum_is_drawn_in_percent():

@@ -8,6 +8,7 @@ import bisect
 import dataclasses
 import itertools
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,6 +21,9 @@ Span = tuple[int, int] | tuple[int, int, int]
 Piece = tuple[int, int, int]
 
 PLAYERS = ("token", "word", "sentence", "span")
+
+CONTROL = ("pad", "cls", "sep", "mask", "bos", "eos")
+"""Special tokens that frame a text or stand for none; markers that were added by hand are words."""
 
 _WORD = re.compile(r"\S+")
 _SENTENCE = re.compile(r"\S(?:.*?[.!?]+[\"')\]]*(?=\s|$)|.*$)", re.DOTALL | re.MULTILINE)
@@ -123,6 +127,10 @@ def encode_texts(
     Returns:
         The texts in their order.
 
+    Warns:
+        UserWarning: If a text spells out a special token, such as "[SEP]": the tokenizer reads the
+            token itself, and so does whoever asks the model.
+
     Raises:
         ValueError: If spans are missing, too many, overlapping or outside of their text.
     """
@@ -133,6 +141,7 @@ def encode_texts(
         )
     if spans is not None and len(spans) != len(texts):
         raise ValueError(f"spans has {len(spans)} lists for {len(texts)} texts; pass one each.")
+    _warn_of_special_tokens(tokenizer, texts)
     arguments = [list(texts)]
     if not isinstance(texts[0], str):
         arguments = [list(part) for part in zip(*texts, strict=True)]
@@ -171,6 +180,28 @@ def encode_texts(
             )
         )
     return found
+
+
+def _warn_of_special_tokens(tokenizer: Any, texts: Sequence[Text]) -> None:  # noqa: ANN401
+    """Say that characters of a text are read as a token that no character stands for."""
+    told = [getattr(tokenizer, f"{name}_token", None) for name in CONTROL]
+    known = {str(token) for token in told if token} - {str(tokenizer.unk_token)}
+    spelled = [
+        (row, token)
+        for row, text in enumerate(texts)
+        for part in ((text,) if isinstance(text, str) else text)
+        for token in known
+        if token in part
+    ]
+    if spelled:
+        row, token = spelled[0]
+        warnings.warn(
+            f"{len({row for row, _ in spelled})} of {len(texts)} texts spell out a special token, "
+            f"such as {token!r} in texts[{row}]; the tokenizer reads the token itself there, as it "
+            "does for the model alone. If the characters are meant, put a space between them.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def sentences_of(text: EncodedText) -> list[list[int]]:

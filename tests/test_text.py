@@ -219,6 +219,16 @@ def test_the_longest_input_is_what_position_embeddings_allow(kind):
     assert torch.isfinite(game(grand(game))).all()
 
 
+def test_a_text_that_spells_out_a_special_token_is_warned_of(recwarn):
+    model = text_model()
+    model.encode(["good film", "an [ SEP ] and a [sep]"])
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"1 of 2 texts .*'\[SEP\]' in texts\[1\]"):
+        model.encode(["good film", "good [SEP] film"])
+    with pytest.warns(UserWarning, match=r"texts\[0\]"):
+        model.encode([("good", "[PAD] film")])
+
+
 def test_pairs_of_texts_play_together():
     model = text_model(players="word")
     pairs = [("the film", "was not good"), ("dull", "great story")]

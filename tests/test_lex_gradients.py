@@ -17,11 +17,10 @@ from amortized.lex.gradients import (
     Rebar,
     Reinforce,
     Vimco,
-    gradient_config,
     log_mean_exp,
-    make_gradient,
 )
 from amortized.lex.masks import Bernoulli, ConcreteTopK, TopK
+from amortized.lex.naming import gradient_config, make_gradient
 from bench.gradient_table import CASES, N_PLAYERS, fitted_toy, measure, noise_value, variance_ratio
 
 N = N_PLAYERS

@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from amortized.lex.masks import Bernoulli, ConcreteTopK, TopK, make_law
+from amortized.lex.masks import Bernoulli, ConcreteTopK, TopK
+from amortized.lex.naming import make_law
 
 LAWS = [Bernoulli(), TopK(1), TopK(3), TopK(6), ConcreteTopK(1), ConcreteTopK(3)]
 IDS = [str(law) for law in LAWS]

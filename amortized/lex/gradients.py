@@ -5,8 +5,7 @@ gradient through the likelihood. What is biased says so.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -367,54 +366,7 @@ def _positive_temperature(temperature: float) -> None:
         raise ValueError(f"temperature={temperature}; it must be positive.")
 
 
-GRADIENTS: dict[str, Callable[..., Gradient]] = {
-    "enumeration": Enumeration,
-    "reinforce": Reinforce,
-    "vimco": Vimco,
-    "rebar": Rebar,
-    "pathwise": Pathwise,
-    "imle": Imle,
-}
-
-
-def gradient_config(gradient: Gradient) -> dict[str, Any]:
-    """Name and settings of a gradient estimator, as saved in a config.
-
-    Args:
-        gradient: One of this file's estimators.
-
-    Returns:
-        A dict of plain values that `make_gradient` reads back.
-
-    Raises:
-        TypeError: If the estimator is not of this file.
-    """
-    for name, kind in GRADIENTS.items():
-        if type(gradient) is kind:
-            return {"name": name, **asdict(gradient)}  # pyright: ignore[reportArgumentType]
-    raise TypeError(f"{gradient!r} cannot be saved; use one of {tuple(GRADIENTS)}.")
-
-
-def make_gradient(name: str, **settings: Any) -> Gradient:  # noqa: ANN401 - the estimator's own
-    """The gradient estimator of a name.
-
-    Args:
-        name: One of `GRADIENTS`.
-        **settings: Its settings.
-
-    Returns:
-        An estimator.
-
-    Raises:
-        ValueError: If the name is unknown.
-    """
-    if name not in GRADIENTS:
-        raise ValueError(f"gradient={name!r} is unknown; use one of {tuple(GRADIENTS)}.")
-    return GRADIENTS[name](**settings)
-
-
 __all__ = [
-    "GRADIENTS",
     "Drawn",
     "Enumeration",
     "Gradient",
@@ -425,7 +377,5 @@ __all__ = [
     "Rebar",
     "Reinforce",
     "Vimco",
-    "gradient_config",
     "log_mean_exp",
-    "make_gradient",
 ]

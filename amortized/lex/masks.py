@@ -5,7 +5,6 @@ it, also into relaxed ones. Letters follow the paper: `m` outer draws, `l` draws
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
@@ -318,33 +317,6 @@ class ConcreteTopK:
     def mode(self, logits: Tensor) -> Tensor:
         """The `k` players of largest logits `(b, n)`, as L2X selects at test time."""
         return _largest(logits, self.k)
-
-
-LAWS: dict[str, Callable[..., MaskLaw]] = {
-    "bernoulli": Bernoulli,
-    "top-k": TopK,
-    "concrete-top-k": ConcreteTopK,
-}
-
-
-def make_law(name: str, k: int | None = None) -> MaskLaw:
-    """The law of a name, as it stands in a saved config.
-
-    Args:
-        name: `"bernoulli"`, `"top-k"` or `"concrete-top-k"`.
-        k: Selection size of the latter two.
-
-    Returns:
-        A law.
-
-    Raises:
-        ValueError: If the name is unknown, or `k` is missing or superfluous.
-    """
-    if name not in LAWS:
-        raise ValueError(f"law={name!r} is unknown; use one of {tuple(LAWS)}.")
-    if (k is None) != (name == "bernoulli"):
-        raise ValueError(f"law={name!r} with k={k}; pass k for laws of fixed size, and only then.")
-    return LAWS[name]() if k is None else LAWS[name](k)
 
 
 def uniform(like: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from amortized.lex.gradients import gradient_config, make_gradient
 from amortized.lex.inputs import plain
-from amortized.lex.masks import LAWS, make_law
+from amortized.lex.naming import LAWS, gradient_config, make_gradient, make_law
 from amortized.lex.predictor import ConvPredictor, MLPPredictor
 from amortized.lex.selector import ConvSelector, MLPSelector
 from amortized.lex.words import WordPredictor, WordSelector

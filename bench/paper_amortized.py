@@ -5,12 +5,12 @@ harsanyi paper yang2023 --out runs/yang --full   # SST-2 and AG News
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from baselines.files import atomic_write
-from bench.papers import NOT_AVAILABLE, figure, head_lines, markdown
+from bench.papers import NOT_AVAILABLE, figure, head_lines, markdown, percent
 
 TARGETS = ("templates/bert2",)
 FULL_TARGETS = ("sst2/bert2", "agnews/bert2")
@@ -69,7 +69,7 @@ YANG = (
 
 
 def empirical(folder: Path, *, full: bool, seeds: int, command: str) -> str:
-    """Empirical Explainers (Schwarzenberg et al., 2021): the convergence curve.
+    """Empirical Explainers (Schwarzenberg et al., 2021): convergence, calibration, energy.
 
     Args:
         folder: Where labels, truth and results lie.
@@ -80,8 +80,11 @@ def empirical(folder: Path, *, full: bool, seeds: int, command: str) -> str:
     targets = FULL_TARGETS if full else TARGETS
     lines = head_lines("Empirical Explainers (Schwarzenberg et al., BlackboxNLP 2021)", command)
     rows = []
+    found = {
+        name: studies(folder, name, ("quality", "calibration", "energy"), full) for name in targets
+    }
     for name in targets:
-        quality = studies(folder, name, ("quality",), full)["quality"]
+        quality = found[name]["quality"]
         scale, worth = quality["scale"], quality["worth"]
         for pairs, one in quality["direct"].items():
             cost = 2 * int(pairs) * max(1.0, worth["players"] - 1) + 2
@@ -107,8 +110,65 @@ def empirical(folder: Path, *, full: bool, seeds: int, command: str) -> str:
             [name, "where the two cross", figure(worth["evaluations"]), NOT_AVAILABLE, "-"]
         )
     heads = ("target", "explainer", "evaluations", "published", "error")
-    lines += [*markdown(heads, rows, words=2), ""]
-    return "\n".join([*lines, *EMPIRICAL]) + "\n"
+    lines += [*markdown(heads, rows, words=2), "", *EMPIRICAL, ""]
+    lines += energy_lines({name: one["energy"] for name, one in found.items()})
+    lines += calibration_lines({name: one["calibration"] for name, one in found.items()})
+    return "\n".join(lines) + "\n"
+
+
+def energy_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The Green-AI account as a section.
+
+    Args:
+        found: By target, what `text_energy.energy` says.
+    """
+    rows = []
+    for name, one in found.items():
+        flops, spent, even = one["flops"], one["training_flops"], one["break_even"]
+        joules, number = one["joules"], one["evaluations"]
+        told = (
+            ("one pass", flops["pass"], joules["pass"], "-"),
+            (f"sampler, {number:,} evaluations", flops["sampler"], joules["sampler"], "sampler"),
+            ("sampler with the pass's error", flops["equal_error"], "-", "equal_error"),
+            ("labels of the training", spent["labels"], "-", "-"),
+            ("steps of the training", spent["steps"], "-", "-"),
+        )
+        for what, count, energy, against in told:
+            paid = figure(even[against]) if against in even else "-"
+            spell = energy if isinstance(energy, str) else figure(energy)
+            rows.append([name, what, NOT_AVAILABLE, figure(count), spell, paid])
+    heads = ("target", "what", "published", "FLOPs", "joules", "pays after")
+    words = (
+        "FLOPs of matrix products, per text or of the whole training; joules of the processor "
+        "package where it has a counter that may be read. Pays after: explanations from which on "
+        "labels and training are paid for by passes in place of that sampler."
+    )
+    return ["## Energy, net of the training", "", *markdown(heads, rows, words=3), "", words, ""]
+
+
+def calibration_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Calibration from explanations as a section.
+
+    Args:
+        found: By target, what `text_calibration.calibration` says.
+    """
+    rows = []
+    for name, one in found.items():
+        for what, said in one["features"].items():
+            cells = [percent(said[word]) for word in ("accuracy", "right_at_25", "right_at_50")]
+            sure = f"{said['auroc']:.3f} ({said['auroc_se']:.3f})"
+            rows.append([name, what, figure(said["evaluations"]), NOT_AVAILABLE, sure, *cells])
+    heads = ("target", "features", "evaluations", "published", "AUROC (SE)", "accuracy")
+    one = next(iter(found.values()))
+    words = (
+        "A forest tells the target's right decisions from its wrong ones; each row adds to "
+        "probabilities and kinds of words, the first two, what words of each kind are worth. Right: "
+        "share of right decisions among the most confident quarter and half. "
+        f"{one['learned_from']} texts to learn from, {one['splits']} random splits. Ye and Durrett "
+        "(2022) take parts of speech from a tagger; kinds here come from a list."
+    )
+    table = markdown((*heads, "right at 25 %", "at 50 %"), rows, words=2)
+    return ["## Calibration from explanations", "", *table, "", words]
 
 
 EMPIRICAL = (
@@ -134,17 +194,18 @@ def studies(folder: Path, target: str, names: Sequence[str], full: bool) -> dict
         folder: Where they lie.
         target: Such as `sst2/bert2`.
         names: Keys of `paper_text.STUDIES`, in an order in which each finds what it needs.
-        full: 4,000 labelled texts and 100 with truth, in place of 200 and 16.
+        full: 4,000 labelled texts and 100 with truth, in place of 200 and 24.
     """
-    from bench.paper_text import STUDIES, load_bench
+    from bench.paper_text import STUDIES
     from bench.provenance import provenance
+    from bench.text_bench import load_bench
 
     made, found = None, {}
     place = folder / target.replace("/", "-")
     for name in names:
         path = place / f"{name}.json"
         if not path.is_file():
-            sizes = (4000, 100) if full else (200, 16)
+            sizes = (4000, 100) if full else (200, 24)
             made = made or load_bench(target, folder, *sizes, least=8 if full else 1)
             said = {"target": target, "study": name, **STUDIES[name](made), "made": provenance()}
             place.mkdir(parents=True, exist_ok=True)

@@ -18,97 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from amortized import AmortizedExplainer, Labels, LabelStore, worth_evaluations
-from amortized.examples import names_of
-from amortized.pairs import pair_sums
+from amortized import AmortizedExplainer, LabelStore, worth_evaluations
 from baselines.explanation import Explanation
 from baselines.files import atomic_write
-from baselines.fingerprints import key_of
 from bench import metrics
 from bench.provenance import provenance
-from bench.truth import merge_halves
-
-TRUTH_PAIRS = 30
-"""Antithetic pairs of each of two independent halves of the truth."""
-
-FRESH = (1, 2, 4, 8)
-"""Fresh pairs of direct sampling that an explainer is compared with."""
-
-
-@dataclasses.dataclass
-class Bench:
-    """A target, texts to learn from and texts to be judged on.
-
-    Args:
-        name: Of the target.
-        model: Its TextModel.
-        train: Texts to label.
-        test: Texts with truth.
-        y: Classes of the test texts, or None.
-        folder: Where labels, truth and results lie.
-        epochs: Passes over labels where a study says nothing; the default when None.
-        normalizer: Of the explainers.
-    """
-
-    name: str
-    model: Any
-    train: list[Any]
-    test: list[Any]
-    y: list[int] | None
-    folder: Path
-    epochs: int | None = None
-    normalizer: str = "additive"
-
-    def labels(self, texts: int | None = None, pairs: int = 1, seed: int = 0) -> Labels:
-        """Labels of the first texts."""
-        store = LabelStore(self.folder / f"labels-{pairs}-{seed}")
-        chosen = self.train[:texts]
-        return store.generate(self.model, chosen, pairs, seed=seed, progress=False).labels()
-
-    def truth(self, texts: list[Any] | None = None, name: str = "truth") -> Explanation:
-        """Both halves of the truth and their mean, with standard errors."""
-        halves = [self._half(texts or self.test, f"{name}-{half}", half) for half in (0, 1)]
-        return merge_halves(halves[0], halves[1])
-
-    def _half(self, texts: list[Any], name: str, half: int) -> Explanation:
-        store = LabelStore(self.folder / name)
-        words: dict[str, Any] = {"seed": 1000 + half, "progress": False}
-        found = store.generate(self.model, texts, TRUTH_PAIRS, **words).labels()
-        order = {name: row for row, name in enumerate(found.names)}
-        rows = [order[name] for name in names_of(found.card.fingerprint, texts)]
-        return found.select(rows).explanation()
-
-    def explainer(self, labels: Labels, key: int = 0, **words: Any) -> AmortizedExplainer:  # noqa: ANN401
-        """An explainer trained on labels."""
-        draws = torch.Generator().manual_seed(key)
-        how = {"normalizer": self.normalizer}
-        made = AmortizedExplainer.from_target(self.model, generator=draws, **how)
-        return made.fit(labels, key=key, progress=False, **{"epochs": self.epochs, **words})
-
-    def fresh(self, pairs: int, texts: list[Any] | None = None) -> Explanation:
-        """Direct sampling by a few pairs of its own."""
-        texts = texts or self.test
-        game = self.model(texts)
-        keys = [key_of(7, "fresh", text) for text in texts]
-        drawn = pair_sums(game, keys, [0] * len(texts), [pairs] * len(texts))
-        return Explanation(
-            (drawn["sums"] / pairs).float(),
-            game=self.model.description,
-            method=f"{pairs} pairs",
-            n_evals=int(drawn["coalitions"].max()),
-            players=game.players,
-            outputs=self.model.outputs,
-            player_mask=game.player_mask,
-        )
-
-
-def judged(said: Explanation, truth: Explanation) -> dict[str, float]:
-    """Spearman, true squared error and top-5 agreement of an explanation, mean over texts."""
-    return {
-        "spearman": float(np.nanmean(metrics.spearman(said, truth))),
-        "mse": float(np.mean(metrics.squared_error(said, truth))),
-        "top_5": float(np.mean(metrics.top_k(said, truth, k=5))),
-    }
+from bench.text_bench import FRESH, Bench, judged, load_bench, saved
+from bench.text_calibration import calibration
+from bench.text_energy import energy
 
 
 def quality(bench: Bench, texts: int | None = None) -> dict[str, Any]:
@@ -118,6 +35,7 @@ def quality(bench: Bench, texts: int | None = None) -> dict[str, Any]:
     explainer = bench.explainer(labels)
     seconds = time.process_time() - start
     said = explainer.explain(bench.test)
+    low = explainer.explain(bench.test, precision="bf16")
     found: dict[str, Any] = {
         "texts": len(labels),
         "label_evaluations": int(labels.coalitions.sum()),
@@ -126,6 +44,7 @@ def quality(bench: Bench, texts: int | None = None) -> dict[str, Any]:
         "truth_noise": float(np.mean(metrics.noise_floor(truth))),
         "scale": float(np.mean(metrics.squared_scale(truth))),
         "amortized": judged(said, truth),
+        "amortized_bf16": judged(low, truth),
         "direct": {p: judged(bench.fresh(p), truth) for p in FRESH},
         "refined": {},
     }
@@ -278,8 +197,9 @@ def speed(bench: Bench, evaluations: int = 2000, repeats: int = 5) -> dict[str, 
         "pass_64": lambda: forward(explainer, read),
         "explain_1": lambda: [explainer.explain([text]) for text in texts[:16]],
         "explain_64": lambda: explainer.explain(texts),
+        "pass_64_bf16": lambda: forward(explainer, read, "bf16"),
     }
-    sizes = {"pass_1": 16, "pass_64": 64, "explain_1": 16, "explain_64": 64}
+    sizes = {"pass_1": 16, "explain_1": 16, "pass_64": 64, "explain_64": 64, "pass_64_bf16": 64}
     found = {"sampler": sampled / 8}
     for name, run in passes.items():
         found[name] = timed(run, repeats) / sizes[name]
@@ -287,9 +207,12 @@ def speed(bench: Bench, evaluations: int = 2000, repeats: int = 5) -> dict[str, 
     return {"evaluations": evaluations, "threads": torch.get_num_threads(), **found}
 
 
-def forward(explainer: AmortizedExplainer, read: list[Any]) -> torch.Tensor:
+def forward(
+    explainer: AmortizedExplainer, read: list[Any], precision: str = "full"
+) -> torch.Tensor:
     """Values of texts that were tokenized before."""
-    with torch.inference_mode():
+    low = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    with torch.inference_mode(), low:
         return explainer.predict(explainer.encoder.collate(read)).values  # pyright: ignore[reportArgumentType] - texts
 
 
@@ -304,48 +227,18 @@ def timed(run: Callable[[], Any], repeats: int) -> float:
     return min(spent)
 
 
-def saved(bench: Bench) -> AmortizedExplainer:
-    """The explainer that `quality` left in the folder."""
-    return AmortizedExplainer.from_pretrained(bench.folder / "explainer", model=bench.model)
-
-
 STUDIES: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "quality": quality,
     "speed": speed,
     "masking": masking,
+    "calibration": calibration,
+    "energy": energy,
     "transfer": transfer,
     "stability": stability,
     "learning": learning,
     "split": split,
 }
 """Studies by name, in an order in which each finds what it needs."""
-
-
-def load_bench(
-    name: str, folder: Path, texts: int, tests: int, least: int = 8, target_model: str = ""
-) -> Bench:
-    """A target with texts to learn from and to be judged on.
-
-    Args:
-        name: Such as `sst2/bert2`; its first part names the texts.
-        folder: Where labels, truth and results lie.
-        texts: Texts to label.
-        tests: Texts with truth.
-        least: Words that a text of the training part has at least.
-        target_model: Folder or hub name of another target for these texts.
-    """
-    from baselines import TextModel
-    from bench.problems.text_data import load_texts
-    from bench.problems.text_targets import text_target
-
-    where = target_model or text_target(name, progress=False)
-    model = TextModel.from_pretrained(where, removal="drop")
-    data = name.split("/")[0]
-    train = load_texts(data).first(1_000_000)
-    chosen = [text for text in train.texts if len("".join(text).split()) >= least][:texts]
-    test = load_texts(data, "test").first(tests)
-    y = test.labels
-    return Bench(name, model, chosen, list(test.texts), y, folder / name.replace("/", "-"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -360,16 +253,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--target-model", default="", help="folder or hub name of another target")
     parser.add_argument("--epochs", type=int, default=None, help="passes over the labels")
     parser.add_argument("--normalizer", default="additive", help="none, additive or precision")
+    parser.add_argument("--layers", type=int, default=None, help="layers of the explainers")
     given = parser.parse_args(arguments)
     bench = load_bench(
         given.target, given.out, given.texts, given.tests, given.least, given.target_model
     )
     bench.epochs, bench.normalizer = given.epochs, given.normalizer
+    bench.layers = given.layers
     for name in STUDIES if "all" in given.studies else given.studies:
         start = time.process_time()
         found = STUDIES[name](bench)
         found |= {"cpu_seconds": time.process_time() - start, "made": provenance()}
-        asked = {word: getattr(given, word) for word in ("target", "epochs", "normalizer")}
+        asked = {
+            word: getattr(given, word) for word in ("target", "epochs", "normalizer", "layers")
+        }
         text = json.dumps({"study": name, **asked, **found}, indent=1)
         atomic_write(bench.folder / f"{name}.json", text.encode())
         print(text, flush=True)

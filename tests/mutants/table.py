@@ -353,8 +353,8 @@ MUTANTS = (
     Mutant(
         bug="the node enters a wave once where it belongs twice",
         file="harsanyi/parts/waves.py",
-        source="(sine, imaginary[:, None], value=point**2)",
-        replacement="(sine, imaginary[:, None], value=point)",
+        source="(sine, imaginary, value=point**2)",
+        replacement="(sine, imaginary, value=point)",
         test="test_additive.py::test_shapley_values_equal_enumeration",
     ),
     Mutant(
@@ -809,6 +809,20 @@ MUTANTS = (
         source='key_of(one.seed, "pairs", one.examples[item])',
         replacement='key_of(one.seed, "pairs", item)',
         test="test_labels.py::test_labels_do_not_depend_on_shards_order_or_company",
+    ),
+    Mutant(
+        bug="the account of a training forgets its backward passes",
+        file="bench/text_energy.py",
+        source="chosen(said, batch, explainer.scale, draws).backward()",
+        replacement="chosen(said, batch, explainer.scale, draws)",
+        test="test_text_studies.py::test_training_costs_in_proportion_to_its_passes",
+    ),
+    Mutant(
+        bug="calibration reads the values of the first class for the decision's",
+        file="bench/text_calibration.py",
+        source="[rows, :, decided].numpy()",
+        replacement="[rows, :, 0 * decided].numpy()",
+        test="test_text_studies.py::test_values_of_the_decision_are_summed_by_kind_and_sign",
     ),
     Mutant(
         bug="an explainer's outputs may be permuted in its config",

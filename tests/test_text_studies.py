@@ -1,0 +1,117 @@
+"""Laws of the studies of amortized text explainers: what they count, and that they are reachable."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from amortized import AmortizedExplainer
+from baselines.explanation import Explanation
+from bench import text_energy
+from bench.costs import count_flops
+from bench.paper_amortized import calibration_lines, energy_lines
+from bench.text_bench import Bench
+from bench.text_calibration import KINDS, calibration, forest, kind_of, worth_of_kinds
+from bench.text_energy import NOT_MEASURABLE, energy
+from tests.test_amortized import words
+from tests.test_text import text_model
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    given = list(dict.fromkeys(words(90)))
+    made = Bench("templates/bert2", text_model(), given[:60], given[60:], None, folder, epochs=1)
+    made.explainer(made.labels()).save_pretrained(folder / "explainer")
+    return made
+
+
+def test_every_word_has_one_kind() -> None:
+    said = {"isn't": "negation", "Not,": "negation", "but": "contrast", "the": "function word"}
+    said |= {"1984": "number or mark", "--": "number or mark", "film.": "other word"}
+    for word, kind in said.items():
+        assert kind_of(word) == kind
+        assert kind in KINDS
+
+
+def test_values_of_the_decision_are_summed_by_kind_and_sign() -> None:
+    values = torch.zeros(2, 3, 2)
+    values[0, :, 1] = torch.tensor([0.5, -2.0, 1.5])
+    values[1, :1, 0] = 4.0
+    players = [("not", "good", "film"), ("not",)]
+    said = Explanation(
+        values,
+        players=players,
+        player_mask=torch.tensor([[True] * 3, [True, False, False]]),
+        outputs=["no", "yes"],
+    )
+    found = worth_of_kinds(said, torch.tensor([1, 0]))
+    negation, other, kinds = KINDS.index("negation"), KINDS.index("other word"), len(KINDS)
+    assert found[0, negation] == 0.5
+    assert found[0, other] == 1.5
+    assert found[0, kinds + other] == -2.0
+    assert found[1, negation] == 4.0
+    assert found[1].sum() == 8.0  # and the largest value
+    assert tuple(found[0, -3:-1]) == (1.5, -2.0)
+
+
+def test_a_forest_tells_by_what_tells_and_by_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    right = rng.random(300) < 0.7
+    noise = rng.standard_normal((300, 4))
+    told = np.concatenate([noise, (right + rng.standard_normal(300))[:, None]], axis=1)
+    settings = {"train": 150, "splits": 4, "trees": 40}
+    blind, seeing = forest(noise, right, **settings), forest(told, right, **settings)
+    assert abs(blind["auroc"] - 0.5) < 0.12
+    assert seeing["auroc"] > 0.65
+    assert seeing["right_at_25"] > seeing["right_at_75"] > right.mean()
+
+
+def test_calibration_judges_every_set_of_features_on_the_same_texts(bench) -> None:
+    found = calibration(bench, texts=60, splits=2, trees=10, pairs=(1,))
+    assert found["texts"] == 60
+    assert found["learned_from"] == 30
+    spent = {name: one["evaluations"] for name, one in found["features"].items()}
+    assert spent.pop("1 fresh pairs") > 0
+    assert spent == {"probabilities": 0, "kinds of words": 0, "one pass": 0}
+    page = "\n".join(calibration_lines({"templates/bert2": found}))
+    assert page.count("| templates/bert2 |") == 4
+
+
+def test_the_account_of_a_training_counts_labels_and_steps(bench) -> None:
+    found = energy(bench, evaluations=64, probe=4)
+    flops = found["flops"]
+    assert flops["pair"] < flops["sampler"]
+    whole = sum(found["training_flops"].values())
+    saved = flops["sampler"] - flops["pass"]
+    assert found["break_even"]["sampler"] == pytest.approx(whole / saved)
+    page = "\n".join(energy_lines({"templates/bert2": found}))
+    assert page.count("| templates/bert2 |") == 5
+
+
+def test_training_costs_in_proportion_to_its_passes(bench) -> None:
+    made = AmortizedExplainer.from_pretrained(bench.folder / "explainer", model=bench.model)
+    once = text_energy.training_flops(made, bench, 1e6)
+    made.config.measures = {**made.config.measures, "epochs": 5 * made.config.measures["epochs"]}
+    more = text_energy.training_flops(made, bench, 1e6)
+    assert more["steps"] == pytest.approx(5 * once["steps"])
+    assert more["labels"] == once["labels"]
+    forward = count_flops(lambda: made.explain(bench.train[:32])) / 32
+    each = once["steps"] / made.config.measures["examples"]
+    assert 2 * forward < each < 6 * forward  # backwards costs twice forwards
+
+
+def test_joules_are_not_invented(monkeypatch) -> None:
+    monkeypatch.setattr("bench.costs._energy", lambda: float("nan"))
+    assert text_energy.joules(lambda: None) == NOT_MEASURABLE
+    readings = iter([10.0, 12.5])
+    monkeypatch.setattr("bench.costs._energy", lambda: next(readings))
+    assert text_energy.joules(lambda: None) == 2.5
+
+
+def test_an_untrained_explainer_has_no_account(bench, tmp_path) -> None:
+    bare = dataclasses.replace(bench, folder=tmp_path)
+    AmortizedExplainer.from_target(bench.model).save_pretrained(tmp_path / "explainer")
+    with pytest.raises(ValueError, match="run quality first"):
+        energy(bare)

@@ -479,10 +479,12 @@ def test_bad_input_is_refused_by_argument(case):
         call()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "version", "weights", "classes"])
+@pytest.mark.parametrize("damage", ["truncated", "missing", "version", "weights", "classes", "NaN"])
 def test_a_damaged_folder_is_refused(tmp_path, damage):
     lex = small(imputer=BaselineImputer(0.0)).float()
     lex.classes = ["no", "yes"]
+    if damage == "NaN":
+        torch.nn.init.constant_(lex.predictors[0].head.bias, float("nan"))
     lex.save_pretrained(tmp_path)
     weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
     error = ValueError
@@ -496,7 +498,7 @@ def test_a_damaged_folder_is_refused(tmp_path, damage):
     elif damage == "classes":  # the weights would answer under each other's names
         words = json.loads(config.read_text())
         config.write_text(json.dumps(words | {"classes": ["yes", "no"]}))
-    else:
+    elif damage == "weights":
         config.write_text(config.read_text().replace('"depth": 2', '"depth": 3', 1))
     with pytest.raises(error, match=r"model\.safetensors|no complete LEX"):
         LEX.from_pretrained(tmp_path)

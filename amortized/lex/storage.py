@@ -16,6 +16,7 @@ from amortized.lex.words import WordPredictor, WordSelector
 from baselines import Imputer
 from baselines.folders import read_folder, reading, write_folder
 from baselines.imputers import StoredImputer
+from baselines.saved_models import check_numbers
 
 if TYPE_CHECKING:
     from amortized.lex.lex import LEX
@@ -78,6 +79,7 @@ def load_lex(
     """
     with reading(folder, "LEX") as path:
         config, tensors = read_folder(path, FORMAT)
+        check_numbers(tensors, path)
         shape = config["groups"]
         model = cls(
             selector or _build(config["selector"]),

@@ -21,6 +21,7 @@ from baselines import Explanation, training
 from baselines.coalitions import stream
 from baselines.folders import read_folder, reading, write_folder
 from baselines.randomness import seeded
+from baselines.saved_models import check_numbers
 
 FORMAT = "harsanyi-unmasking/1"
 HIDDEN = -1e9
@@ -260,6 +261,7 @@ class SequentialUnmasking(nn.Module):
         """
         with reading(folder, "unmasking model") as path:
             config, tensors = read_folder(path, FORMAT)
+            check_numbers(tensors, path)
             model = cls(**config["settings"], groups=tensors["players"], classes=config["classes"])
             model.load_state_dict(tensors)
         return model.eval()

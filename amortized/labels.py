@@ -11,7 +11,7 @@ labelled; every `pass-NNN` is a job of `baselines.shards` with sums, squares and
 import dataclasses
 import json
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from math import ceil
 from os import PathLike
 from pathlib import Path
@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from amortized.examples import Examples, as_examples, distinct, names_of, pick
+from amortized.label_reports import Checked, LabelCost
+from amortized.label_work import draws_of, label_work, method_of, unbalanced_items
 from amortized.labelled import Labels
-from amortized.pairs import pair_sums
 from amortized.passes import Pass, open_pass, plan_pass
 from amortized.playing import GameCard, GameFactory
-from amortized.teachers import Teacher, estimand_of, taught
+from amortized.teachers import Teacher, estimand_of
 from baselines import shards
 from baselines.files import atomic_write
 from baselines.fingerprints import key_of
@@ -36,72 +37,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the folder's layout."""
 
-TOLERANCE = 1e-3
-"""Largest gap between the sum of values and v(all) - v(none), relative to max(1, |gap|)."""
-
 PROBED = 16
 """One example in this many gets a second pair, so that the error of labels is known."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Checked:
-    """What a check of all passes found.
-
-    Args:
-        reports: By name of the pass.
-        unbalanced: Names of examples whose values do not sum to v(all) - v(none).
-    """
-
-    reports: Mapping[str, shards.Report]
-    unbalanced: tuple[str, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether the labels may be used."""
-        sound = all(report.complete for report in self.reports.values())
-        return bool(self.reports) and sound and not self.unbalanced
-
-    def __str__(self) -> str:
-        if not self.reports:
-            return "no pass was planned; generate labels first"
-        words = [f"{name}: {report}" for name, report in self.reports.items()]
-        if self.unbalanced:
-            words.append(
-                f"{len(self.unbalanced)} examples do not sum to v(all) - v(none): "
-                f"{', '.join(self.unbalanced[:5])}"
-            )
-        return "\n".join(words)
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelCost:
-    """What labels will take.
-
-    Args:
-        passes: Shards, worker hours and bytes of each pass that is planned.
-        evaluations: Model rows still to be evaluated, extrapolated from the probe.
-    """
-
-    passes: tuple[shards.Cost, ...]
-    evaluations: int
-
-    @property
-    def hours(self) -> float:
-        """Hours of one worker for what is still to do."""
-        return sum(cost.hours for cost in self.passes)
-
-    @property
-    def bytes(self) -> int:
-        """Disk space of the whole."""
-        return sum(cost.bytes for cost in self.passes)
-
-    def __str__(self) -> str:
-        left = sum(cost.pending for cost in self.passes)
-        items = sum(cost.items for cost in self.passes)
-        return (
-            f"{items:,} examples, {left:,} shards to do: {self.evaluations:,} evaluations, "
-            f"{self.hours:.3g} worker hours, {self.bytes / 2**20:.3g} MiB on disk"
-        )
 
 
 class LabelStore:
@@ -235,7 +172,7 @@ class LabelStore:
         names = names_of(card.fingerprint, found)
         keep = distinct(names)
         found, names = pick(found, keep), [names[i] for i in keep]
-        method = "pairs" if teacher is None else _method(teacher)
+        method = "pairs" if teacher is None else method_of(teacher)
         planned = self._planned(seed, method)
         stop = [pairs] * len(names)
         if teacher is not None:
@@ -314,7 +251,7 @@ class LabelStore:
         for one in self.passes():
             left = [s for s in shards.pending(one.plan)]
             meter = {"rows": 0, "items": 0}
-            work = _work(one, model, teacher, meter)
+            work = label_work(one, model, teacher, meter)
             costs.append(shards.estimate(one.plan, work, probe))
             items = sum(len(one.plan.items(shard)) for shard in left)
             rows += items * meter["rows"] / max(1, meter["items"])
@@ -337,7 +274,7 @@ class LabelStore:
         self._open(model, self.passes()[0].examples)
         written = []
         for one in self.passes():
-            work = _work(one, model, teacher)
+            work = label_work(one, model, teacher)
             going = {"rank": rank, "world_size": world_size, "progress": progress}
             done = shards.run(one.plan, work, **going)
             written += [f"{one.plan.folder.name}/{shard}" for shard in done]
@@ -345,7 +282,7 @@ class LabelStore:
 
     def work(self, one: Pass, model: GameFactory) -> shards.Work:
         """What a worker does with the items of a pass, for launchers that call `run_shard`."""
-        return _work(one, model, None)
+        return label_work(one, model, None)
 
     def check(self) -> Checked:
         """Read every shard; only this declares labels fit for use.
@@ -358,7 +295,7 @@ class LabelStore:
             reports[one.plan.folder.name] = report = shards.check(one.plan)
             if not report.complete or one.plan.config["method"] != "pairs":
                 continue
-            bad = [one.names[item] for item in _unbalanced(one.plan.folder)]
+            bad = [one.names[item] for item in unbalanced_items(one.plan.folder)]
             if bad:
                 (one.plan.folder / "SUCCESS.json").unlink(missing_ok=True)
             unbalanced += bad
@@ -433,8 +370,8 @@ class LabelStore:
             self._write_card(other.card)
         if other.card.fingerprint != self.card.fingerprint:
             raise ValueError(f"{other.path} holds labels of another game than {self.path}.")
-        ours = [one for folder in self._folders() for one in _draws(open_pass(folder))]
-        theirs = [one for folder in other._folders() for one in _draws(open_pass(folder))]
+        ours = [one for folder in self._folders() for one in draws_of(open_pass(folder))]
+        theirs = [one for folder in other._folders() for one in draws_of(open_pass(folder))]
         shared = set(ours) & set(theirs)
         if shared:
             raise ValueError(
@@ -525,70 +462,6 @@ class LabelStore:
             for items, tensors in shards.each_shard(one.plan.folder):
                 names = [one.names[item] for item in items]
                 yield pick(one.examples, items), names, tensors, one.plan.config
-
-
-def _work(
-    one: Pass,
-    model: GameFactory,
-    teacher: Teacher | None,
-    meter: dict[str, int] | None = None,
-) -> shards.Work:
-    """What a worker does with items: a function of the items alone."""
-    planned = one.plan.config["method"]
-    method = "pairs" if teacher is None else _method(teacher)
-    if planned != method:
-        raise ValueError(f"{one.plan.folder} was planned for {planned!r}; this is {method!r}.")
-
-    def work(items: Sequence[int]) -> dict[str, Tensor]:
-        game = model(pick(one.examples, items))
-        if teacher is not None:
-            tensors = taught(teacher, pick(one.examples, items), game)
-        else:
-            keys = [key_of(one.seed, "pairs", one.examples[item]) for item in items]
-            start, stop = ([span[item] for item in items] for span in (one.start, one.stop))
-            tensors = pair_sums(game, keys, start, stop)
-        spans = getattr(game, "spans", None)
-        if spans is not None:
-            tensors["spans"] = _padded_spans(spans, tensors["player_mask"])
-        if meter is not None:
-            meter["rows"] += game.n_evals
-            meter["items"] += len(items)
-        return tensors
-
-    return work
-
-
-def _padded_spans(spans: Sequence[Sequence[Sequence[int]]], mask: Tensor) -> Tensor:
-    """Which characters each player is, int64 `(b, n, 3)`: part, start and stop; -1 for padding."""
-    found = torch.full((*mask.shape, 3), -1)
-    for row, players in enumerate(spans):
-        if len(players):
-            found[row, : len(players)] = torch.tensor([list(span)[:3] for span in players])
-    return found
-
-
-def _unbalanced(folder: Path) -> list[int]:
-    """Items whose values do not sum to v(all) - v(none)."""
-    bad: list[int] = []
-    for items, tensors in shards.each_shard(folder):
-        total = tensors["sums"].sum(1) / tensors["pairs"].clamp(min=1)[:, None]
-        wanted = (tensors["grand"] - tensors["empty"]).double()
-        gap = (total - wanted).abs() / wanted.abs().clamp(min=1.0)
-        someone = tensors["player_mask"].any(1)
-        bad += [items[i] for i in ((gap.amax(1) > TOLERANCE) & someone).nonzero().flatten()]
-    return bad
-
-
-def _draws(one: Pass) -> list[tuple[int, str, int]]:
-    return [
-        (one.seed, name, pair)
-        for name, start, stop in zip(one.names, one.start, one.stop, strict=True)
-        for pair in range(start, stop)
-    ]
-
-
-def _method(teacher: Teacher) -> str:
-    return getattr(teacher, "name", None) or type(teacher).__name__
 
 
 def _read_card(path: Path) -> GameCard:

@@ -194,13 +194,13 @@ def test_a_check_finds_missing_torn_and_changed_shards(tmp_path) -> None:
 
 
 def test_a_check_finds_values_that_do_not_add_up(tmp_path, monkeypatch) -> None:
-    from amortized import labels
+    from amortized import label_work
 
     def biased(*arguments):
         found = pair_sums(*arguments)
         return found | {"sums": found["sums"] * 1.1}
 
-    monkeypatch.setattr(labels, "pair_sums", biased)
+    monkeypatch.setattr(label_work, "pair_sums", biased)
     with pytest.raises(ValueError, match="do not sum to"):
         store(tmp_path)
 

@@ -805,7 +805,7 @@ MUTANTS = (
     ),
     Mutant(
         bug="the pairs of an example are keyed by its place in the pass",
-        file="amortized/labels.py",
+        file="amortized/label_work.py",
         source='key_of(one.seed, "pairs", one.examples[item])',
         replacement='key_of(one.seed, "pairs", item)',
         test="test_labels.py::test_labels_do_not_depend_on_shards_order_or_company",

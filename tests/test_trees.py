@@ -12,6 +12,7 @@ from torch import Tensor
 
 from baselines.exact import exact_shapley
 from baselines.game import PresenceGame
+from harsanyi.float64 import overwrite
 from harsanyi.parts import build
 from harsanyi.parts.tree_readers import (
     Forest,
@@ -21,7 +22,8 @@ from harsanyi.parts.tree_readers import (
     read_lightgbm,
     read_xgboost,
 )
-from harsanyi.parts.trees import TreePart, box_weights
+from harsanyi.parts.trees import FEW, TreePart, box_weights
+from harsanyi.spectrum import term_mass
 
 N = 8
 CATEGORY = 3
@@ -169,6 +171,40 @@ def test_shapley_values_equal_enumeration(seed: int, task: str) -> None:
     assert relative(part.shapley(x, everyone(x)) - expected, expected) <= 1e-10
 
 
+@pytest.mark.parametrize("task", ["classes", "number"])
+def test_many_rows_have_the_values_of_rows_alone(task: str) -> None:
+    part, _, _, X = grow(4, task)
+    x = torch.tensor(X[: FEW + 13])
+    present = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.8
+    together = part.shapley(x, present)
+    alone = torch.cat([part.shapley(x[i : i + 1], present[i : i + 1]) for i in range(len(x))])
+    assert (together - alone).abs().max() <= 1e-13
+    assert (together[~present] == 0).all()
+    few = x[:FEW]
+    assert (part.shapley(few, everyone(few)) - brute(part, few)).abs().max() <= 1e-12
+
+
+def test_trees_that_change_are_read_anew() -> None:
+    part, _, _, X = grow(5, "number")
+    x = torch.tensor(X[: FEW + 1])
+    before = part.shapley(x, everyone(x))
+    assert torch.equal(part.shapley(x, everyone(x)), before)
+    part.values.mul_(2)
+    assert torch.equal(part.shapley(x, everyone(x)), 2 * before)
+    overwrite(part, "baseline", x[0])
+    values = part.shapley(x, everyone(x))
+    assert (values[0] == 0).all()
+    assert (values[1:] - part.shapley(x[1:2], everyone(x[1:2]))[0]).abs()[0].max() <= 1e-13
+    assert (part.to(torch.float32).shapley(x, everyone(x)) - values).abs().max() <= 1e-6
+
+
+def test_the_mass_of_each_order_is_that_of_the_boxes() -> None:
+    part, _, _, X = grow(6, "classes")
+    x = torch.tensor(X[:9])
+    listed = term_mass(part.terms(x, everyone(x)))
+    assert (part.term_mass(x, everyone(x)) - listed).abs().max() <= 1e-12
+
+
 def test_values_are_efficient_on_a_thousand_rows() -> None:
     part, _, _, X = grow(0, "classes")
     x = torch.tensor(X[:1000])
@@ -263,13 +299,17 @@ def test_weights_of_a_box_are_its_games_shapley_values() -> None:
     assert table[:, state].tolist() == pytest.approx([1 / 6, -2 / 6])
 
 
-def test_chunks_do_not_change_the_numbers() -> None:
+def test_chunks_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     part, _, _, X = grow(4, "classes")
     x = torch.tensor(X[:50])
-    whole, phi = part(x, everyone(x)), part.shapley(x, everyone(x))
+    few = x[: FEW - 1]
+    whole, phi, walked = (part(x, everyone(x)), *(part.shapley(z, everyone(z)) for z in (x, few)))
     part.max_items = 1
+    monkeypatch.setattr("harsanyi.parts.trees.CELLS", 1)
+    monkeypatch.setattr("harsanyi.parts.trees.ROWS", 7)
     assert torch.equal(part(x, everyone(x)), whole)
-    assert torch.equal(part.shapley(x, everyone(x)), phi)
+    assert (part.shapley(x, everyone(x)) - phi).abs().max() <= 1e-13
+    assert torch.equal(part.shapley(few, everyone(few)), walked)
     none = x[:0]
     assert part.shapley(none, everyone(none)).shape == (0, N, 3)
 

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from harsanyi.float64 import held, hold, overwrite
+from harsanyi.parts.tree_descent import DEAD, STATES, Descent, read_descent, state_weights
 
 if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 DEEPEST = 8  # a walk's state has two bits a level and a node's first level three
 SHIFT = 3
+ROWS = 256  # that go through the trees together
+CELLS = 2**17  # leaves times rows that are worked on at once: small enough for a cache
+FEW = 8  # rows that walk one by one
 
 
 class TreePart(nn.Module):
@@ -89,6 +94,7 @@ class TreePart(nn.Module):
         self.register_buffer("readout", torch.zeros(n_margins, n_outputs, dtype=float64))
         hold(self, "baseline", torch.zeros(n_players, dtype=float64))
         self._static: tuple[Any, ...] | None = None
+        self._read_trees: tuple[Any, dict[int, list[Descent]]] | None = None
 
     @classmethod
     def from_forest(
@@ -172,8 +178,8 @@ class TreePart(nn.Module):
     def shapley(self, x: Tensor, present: Tensor) -> Tensor:
         """Exact Shapley values of the game below `(x, present)`.
 
-        Every row walks every tree with the given and the baseline cells at once and forks where
-        they part, so only leaves that some coalition reaches are visited.
+        All rows go through all trees together, see `tree_descent`; a few of them, and a program
+        that is exported and cannot look at the trees beforehand, walk row by row.
 
         Args:
             x: Raw rows `(b, n)`, float64.
@@ -181,6 +187,26 @@ class TreePart(nn.Module):
 
         Returns:
             Values `(b, n, k)`.
+        """
+        if torch.compiler.is_exporting() or len(x) < FEW:
+            return self._shapley_by_walks(x, present)
+        out = []
+        weights = state_weights(self.depth).to(x.device)
+        for rows, mask in zip(x.split(ROWS), present.split(ROWS), strict=True):
+            b = len(rows)
+            differs, descents = self._differs(rows, mask), self._descents(b)
+            phi = weights.new_zeros(self.n_margins * self.n_players + 1, b)
+            widest = max(len(descent.values) for descent in descents)
+            room = weights.new_empty(3, 2, widest * b)
+            for descent in descents:
+                descent.pay(differs, weights, phi, room)
+            out.append(self._read(rearrange(phi[:-1], "(g n) b -> b n g", g=self.n_margins)))
+        return torch.cat(out)
+
+    def _shapley_by_walks(self, x: Tensor, present: Tensor) -> Tensor:
+        """The same row by row: each walks every tree with the given and the baseline cells at once.
+
+        It forks where they part, so only leaves that some coalition reaches are visited.
         """
         _, _, weights, players, lowest = self._levels()
         size = self.n_margins * self.n_players
@@ -224,32 +250,29 @@ class TreePart(nn.Module):
             `(b, n, k)`, order s at s - 1.
         """
         orders = self.depth + 1
-        size = 2**self.depth
-        counts = torch.tensor([i.bit_count() for i in range(size)], device=x.device)
         # the dividends of a leaf by its two counts, order s at s - 1; an order beyond n has none
-        spread = torch.zeros(orders, orders, self.depth, dtype=torch.float64, device=x.device)
+        spread = torch.zeros(orders, DEAD, self.depth, dtype=torch.float64, device=x.device)
         for a in range(orders):
             for c in range(orders - a):
                 for j in range(c + 1):
                     if a + j:
                         spread[a, c, a + j - 1] = math.comb(c, j)
-        spread = spread.flatten(0, 1)
         out = []
-        for rows in self._chunks(x.shape[0], fork=16):
-            b = x[rows].shape[0]
-            row, leaf, state = self._walk(x[rows], present[rows])
-            value = _pick(self.values.flatten(), leaf).to(self._sum_dtype()).abs()
-            asked = counts[(state & (size - 1)).long()]
-            barred = counts[(state >> self.depth).long()]
-            margin = leaf // (self.n_trees << self.depth)
-            cell = ((row * self.n_margins + margin).long() * orders + asked) * orders + barred
-            mass = value.new_zeros(b * self.n_margins * orders**2).index_add(0, cell, value)
-            mass = mass.reshape(b, self.n_margins, orders**2) @ spread
-            mass = mass.transpose(1, 2)
-            mass = torch.einsum("bsg,gk->bsk", mass, self.readout.abs().to(mass.dtype))
+        for rows, mask in zip(x.split(ROWS), present.split(ROWS), strict=True):
+            b = len(rows)
+            differs = self._differs(rows, mask)
+            mass = spread.new_zeros(self.n_margins * spread[..., 0].numel() * b)
+            for descent in self._descents(b):
+                state, _ = descent.states(differs)
+                case = descent.margins * orders * DEAD + descent.needs // STATES * DEAD
+                case = (case + state.clamp(max=DEAD - 1)) * b + torch.arange(b, device=x.device)
+                mass.index_add_(0, case.flatten(), descent.values.abs().expand(-1, b).flatten())
+            mass = rearrange(mass, "(g a c b) -> b g a c", g=self.n_margins, a=orders, b=b)
+            readout = self.readout.abs().to(mass.dtype)
+            found = torch.einsum("bgac,acs,gk->bsk", mass, spread, readout)
             full = mass.new_zeros(b, self.n_players, self.n_outputs)
             kept = min(self.depth, self.n_players)
-            full[:, :kept] = mass[:, :kept]
+            full[:, :kept] = found[:, :kept]
             out.append(full.to(self.values.dtype))
         return torch.cat(out) if out else x.new_zeros(0, self.n_players, self.n_outputs)
 
@@ -367,6 +390,44 @@ class TreePart(nn.Module):
             true[:, tests] = self.sets.flatten()[row + code.clamp(0, self.n_codes - 1)]
             missing[:, tests] = ~known
         return torch.where(missing, self.literal_missing, true).to(torch.uint8)
+
+    def _differs(self, x: Tensor, present: Tensor) -> Tensor:
+        """Where a literal is true of the row and not of the baseline or the other way round.
+
+        Uint8 `(literals, b)`; 0 for absent players.
+        """
+        given = self._bits(torch.where(present, x, self.baseline))
+        return (given ^ self._bits(self.baseline[None])).T.contiguous()
+
+    def _descents(self, b: int) -> list[Descent]:
+        """The trees read against the baseline, in groups that suit `b` rows; kept until one changes."""
+        fixed = (self.nodes, self.values, self.literal_cut, self.sets, self.baseline_bits)
+        key = tuple((held.data_ptr(), held._version, held.device, held.dtype) for held in fixed)
+        if self._read_trees is None or self._read_trees[0] != key:
+            self._read_trees = (key, {})
+        trees = len(self.nodes)
+        leaves = 1 + int((self.nodes >> SHIFT > 0).sum()) // trees  # of a tree
+        size = 2 ** max(3, (CELLS // (b * leaves)).bit_length())
+        groups = self._read_trees[1]
+        if size not in groups:
+            literals = [level.reshape(trees, -1) >> SHIFT for level in self._levels()[0]]
+            margins = torch.arange(self.n_margins, device=self.nodes.device).repeat_interleave(
+                self.n_trees
+            )
+            passes = self._bits(self.baseline[None])[0].bool()
+            groups[size] = [
+                read_descent(
+                    [level[i : i + size].long() for level in literals],
+                    self.values[i : i + size].to(self._sum_dtype()),
+                    margins[i : i + size],
+                    self.literal_player,
+                    passes,
+                    self.n_players,
+                    self.n_margins,
+                )
+                for i in range(0, trees, size)
+            ]
+        return groups[size]
 
     def _levels(self) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
         """Per level the nodes and their players; Shapley weights; all players; lowest bits."""

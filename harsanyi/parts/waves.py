@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 TILE = 2**20  # numbers held at once in one intermediate
 MASS_TILE = 2**17
-COUNTS = (4, 8, 10, 12, 16, 24)  # of nodes; waves of one count are worked on together
-ELLIPSES = (1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0, 30.0, 60.0)
+COPY = 3  # nodes that a wave could be spared by copying it, for the price of the copy
+COUNTS = (4, 6, 8, 10, 12, 16, 24)  # of nodes; waves of one count are worked on together
+ELLIPSES = tuple(1 + 0.2 * 1.3**step for step in range(24))  # 1.2 to 84
 
 
 class WavePart(nn.Module):
@@ -111,7 +112,7 @@ class WavePart(nn.Module):
         units = len(self.phases)
         rows = max(1, TILE // (units * self.n_players))
         tiles = zip(row_tiles(x, rows), row_tiles(present, rows), strict=True)
-        parts = [self._shapley(self._turns(a, p)) for a, p in tiles]
+        parts = [self._shapley(*tile) for tile in tiles]
         return (
             torch.cat(parts)
             if x.shape[0]
@@ -128,11 +129,11 @@ class WavePart(nn.Module):
         step = max(1, MASS_TILE // (units * (n + 1)))
         out = [self.phases.new_zeros(0, n, self.n_outputs)]
         for rows, mask in zip(x.split(step), present.split(step), strict=True):
-            sizes = 2 * (self._turns(rows, mask).detach() / 2).sin().abs()  # (b, n, r)
+            sizes = 2 * (self._turns(rows, mask).detach() / 2).sin().abs()  # (n, b, r)
             polynomial = sizes.new_zeros(n + 1, rows.shape[0], units)
             polynomial[0] = 1
-            for player in range(n):
-                polynomial[1 : player + 2] += polynomial[: player + 1] * sizes[:, player]
+            for player, size in enumerate(sizes):
+                polynomial[1 : player + 2] += polynomial[: player + 1] * size
             out.append(einsum(polynomial[1:], weights, "n b r, r k -> b n k"))
         return torch.cat(out)
 
@@ -140,7 +141,7 @@ class WavePart(nn.Module):
         """The part as product games with complex factors."""
         from harsanyi.dividends import Dividends, Products
 
-        turns = rearrange(self._turns(x, present), "b n r -> b r n")
+        turns = rearrange(self._turns(x, present), "n b r -> b r n")
         factors = torch.polar(torch.ones_like(turns), turns) - 1
         turn = torch.polar(torch.ones_like(self.phases), self.phases)
         nobody = torch.zeros(0, self.n_players, dtype=torch.bool, device=x.device)
@@ -152,113 +153,140 @@ class WavePart(nn.Module):
             products=(Products(turn[:, None] * self.weights, factors),),
         )
 
-    def _turns(self, x: Tensor, present: Tensor) -> Tensor:
-        """The angle each player adds to each wave, `(b, n, r)`."""
+    def _turns(self, x: Tensor, present: Tensor, times: float = 1.0) -> Tensor:
+        """The angle each player adds to each wave, `(n, b, r)`: players first, for speed."""
         order = self.features.owner.argsort(stable=True)
-        features, angles = self.features(x, present)[:, order], self.angles[order]
+        features, angles = self.features(x, present)[:, order], self.angles[order] * times
         sizes = [
             codes + 2 if codes else self.features.bins + 3 for codes in self.spec["cardinalities"]
         ]
+        if len(set(sizes)) == 1:
+            own = rearrange(features, "b (n f) -> n b f", f=sizes[0])
+            return own @ rearrange(angles, "(n f) r -> n f r", f=sizes[0])
         pieces = zip(features.split(sizes, 1), angles.split(sizes), strict=True)
-        return torch.stack([own @ turn for own, turn in pieces], 1)
+        return torch.stack([own @ turn for own, turn in pieces])
 
-    def _shapley(self, turns: Tensor) -> Tensor:
-        wide = torch.promote_types(turns.dtype, torch.float32)
-        half = turns.to(wide) / 2
-        weights = self.weights.to(wide)
-        lead = -2 * (self.phases.to(wide) + half.sum(1)).sin()  # (b, r)
-        counts = enough_nodes(half)
+    def _shapley(self, x: Tensor, present: Tensor) -> Tensor:
+        half = self._turns(x, present, 0.5)
+        wide = torch.promote_types(half.dtype, torch.float32)
+        half, weights = half.to(wide), self.weights.to(wide)
+        lead = -2 * (self.phases.to(wide) + half.sum(0)).sin()  # (b, r)
+        sine, cosine = half.sin(), half.cos()
         values = half.new_zeros(*half.shape[:2], self.n_outputs)
-        for nodes in sorted(set(counts)):
-            if len(set(counts)) == 1:
-                some, own, read = half, lead, weights
-            else:
-                chosen = [i for i, count in enumerate(counts) if count == nodes]
-                at = torch.tensor(chosen, device=half.device)
-                some, own, read = half[..., at], lead[:, at], weights[at]
-            units = _along_diagonal(some, nodes) * own[:, None]
-            values = values + einsum(units, read, "b n r, r k -> b n k")
-        return values.to(turns.dtype)
+        for nodes, waves in batches(enough_nodes(sine, cosine)):
+            part = [sine, cosine, lead, weights]
+            if waves:
+                at = torch.tensor(waves, device=half.device)
+                part = [z.index_select(-1, at) for z in (sine, cosine, lead)]
+                part.append(weights[at])
+            some, other, own, read = part
+            units = _along_diagonal(some, other, nodes) * own
+            values = values + einsum(units, read, "n b r, r k -> n b k")
+        return rearrange(values, "n b k -> b n k").to(self.phases.dtype)
 
 
-def _along_diagonal(half: Tensor, nodes: int) -> Tensor:
+def _along_diagonal(sine: Tensor, cosine: Tensor, nodes: int) -> Tensor:
     """The integral of sin(h_i) prod over j != i of (cos h_j + i y sin h_j) for y from -1 to 1, halved.
 
     Odd powers of y vanish, so the integral is real, and half of the nodes carry it.
 
     Args:
-        half: Half angles h `(b, n, r)`.
+        sine: Of half angles h, `(n, b, r)`.
+        cosine: The same angles'.
         nodes: An even number of Gauss-Legendre nodes on [-1, 1].
 
     Returns:
-        `(b, n, r)`.
+        `(n, b, r)`.
     """
-    sine, cosine = half.sin(), half.cos()
-    sine2, cosine2 = sine.square(), cosine.square()
-    pairs = half.shape[1] // 2
+    sine2, cosine2, both = sine.square(), cosine.square(), sine * cosine
+    pairs = len(sine) // 2
     a, b = slice(0, pairs), slice(pairs, 2 * pairs)
-    even, odd = cosine[:, a] * cosine[:, b], sine[:, a] * sine[:, b]
-    cross = cosine[:, a] * sine[:, b] + sine[:, a] * cosine[:, b]
+    even, odd = cosine[a] * cosine[b], sine[a] * sine[b]
+    cross = (cosine[a] * sine[b]).addcmul_(sine[a], cosine[b])
     left = slice(2 * pairs, None)  # the one without a partner
     points, shares = np.polynomial.legendre.leggauss(nodes)
-    total = torch.zeros_like(half)
+    total = torch.zeros_like(sine)
     for point, share in zip(points.tolist(), shares.tolist(), strict=True):
         if point < 0:
             continue
-        real = torch.cat([torch.sub(even, odd, alpha=point**2), cosine[:, left]], 1)
-        real, imaginary = _product(real, torch.cat([cross, sine[:, left]], 1), point**2)
-        top = (cosine * real[:, None]).addcmul_(sine, imaginary[:, None], value=point**2)
+        real, imaginary = torch.sub(even, odd, alpha=point**2), cross
+        if 2 * pairs < len(sine):
+            real, imaginary = torch.cat([real, cosine[left]]), torch.cat([cross, sine[left]])
+        real, imaginary = _product(real, imaginary, point**2)
+        top = (both * real).addcmul_(sine2, imaginary, value=point**2)
         total.addcdiv_(top, torch.add(cosine2, sine2, alpha=point**2), value=share)
-    return total * sine
+    return total
 
 
-def enough_nodes(half: Tensor) -> list[int]:
+def enough_nodes(sine: Tensor, cosine: Tensor) -> list[int]:
     """Fewest nodes of each wave whose certified error is below the rounding of the type.
 
-    On a Bernstein ellipse of parameter rho around [0, 1] a factor is at most c + s (rho + 1/rho) / 2
-    with c = |cos(a/2)| and s = |sin(a/2)|, and a product of n of them at most the n-th power of
-    their mean.
+    On a Bernstein ellipse around [-1, 1] of parameter rho, with b = (rho - 1/rho) / 2, a factor's
+    |c + i y s|^2 = c^2 + |y|^2 s^2 - 2 Im(y) c s adds up over players to at most n + b^2 times the
+    sum of s^2 plus b times the size of that of 2 c s, and a product of n - 1 of them is at most
+    that power of their mean.
 
     Args:
-        half: Half angles `(b, n, r)`.
+        sine: Of half angles, `(n, b, r)`.
+        cosine: The same angles'.
 
     Returns:
-        `r` even numbers, so that no node falls on 1/2, where a factor can be 0; at most the number
+        `r` even numbers, so that no node falls on 0, where a factor can be 0; at most the number
         that is exact by degree, and that one where a program is exported.
 
-    Source: Trefethen (2013), theorem 19.3, for the interval of length 1.
+    Source: Trefethen (2008), theorem 4.5: Chebyshev coefficients from degree 2 nodes on; the bound
+        on the product is ours.
     """
-    n = half.shape[1]
+    n, b, r = sine.shape
     exact = 2 * math.ceil(exact_nodes(n) / 2)
-    if torch.compiler.is_exporting() or exact <= 4 or half.shape[0] == 0:
-        return [exact] * half.shape[2]
-    sine, cosine = half.detach().sin().abs(), half.detach().cos().abs()
-    largest, means = sine.amax(1).double().log(), (sine.mean(1).double(), cosine.mean(1).double())
+    if torch.compiler.is_exporting() or exact <= 4 or b == 0:
+        return [exact] * r
+    sine, cosine = sine.detach(), cosine.detach()
+    squares, slope = (
+        (sine * sine).sum(0).amax(0).double(),
+        2 * (sine * cosine).sum(0).abs().amax(0).double(),
+    )
     ladder = [*(count for count in COUNTS if count < exact), exact]
-    counts = torch.tensor(ladder, dtype=torch.float64, device=half.device)
-    bound = half.new_full((half.shape[2], len(ladder)), math.inf, dtype=torch.float64)
+    counts = torch.tensor(ladder, dtype=torch.float64, device=sine.device)
+    bound = counts.new_full((r, len(ladder)), math.inf)
     for rho in ELLIPSES:
-        reach = (rho + 1 / rho) / 2
-        height = (largest + n * (means[1] + reach * means[0]).log()).amax(0)  # (r,)
-        tail = math.log(64 / 15) - math.log1p(-(rho**-2)) - 2 * (counts - 1) * math.log(rho)
+        reach = (rho - 1 / rho) / 2
+        factor = (n + reach**2 * squares + reach * slope) / (n - 1)
+        height = squares.clamp(max=1).log() / 2 + (n - 1) / 2 * factor.log()  # (r,)
+        tail = math.log(64 / 15) - math.log1p(-(rho**-2)) - 2 * counts * math.log(rho)
         bound = torch.minimum(bound, height[:, None] + tail)
     # the last count is exact whatever the bound says
-    enough = bound[:, :-1] <= math.log(torch.finfo(half.dtype).eps)
+    enough = bound[:, :-1] <= math.log(torch.finfo(sine.dtype).eps)
     return [ladder[i] for i in (~enough).sum(1).tolist()]
 
 
+def batches(counts: list[int]) -> list[tuple[int, list[int]]]:
+    """Waves to work on together, by number of nodes; one batch of all where copying costs more.
+
+    Args:
+        counts: Nodes of each wave.
+
+    Returns:
+        Pairs of nodes and positions of waves; an empty list of positions means all.
+    """
+    if sum(counts) + COPY * len(counts) >= max(counts) * len(counts):
+        return [(max(counts), [])]
+    kinds = sorted(set(counts))
+    return [(kind, [i for i, count in enumerate(counts) if count == kind]) for kind in kinds]
+
+
 def _product(real: Tensor, imaginary: Tensor, square: float) -> tuple[Tensor, Tensor]:
-    """Product over the second axis, in halves, of numbers real + i y imaginary with y^2 = square."""
-    while real.shape[1] > 1:
-        n = real.shape[1]
+    """Product over the first axis, in halves, of numbers real + i y imaginary with y^2 = square."""
+    while len(real) > 1:
+        n = len(real)
         h = n // 2
-        a, b, c, d = real[:, :h], imaginary[:, :h], real[:, h : 2 * h], imaginary[:, h : 2 * h]
+        a, b, c, d = real[:h], imaginary[:h], real[h : 2 * h], imaginary[h : 2 * h]
         re = (a * c).addcmul_(b, d, value=-square)
         im = (a * d).addcmul_(b, c)
         if n % 2:
-            re, im = torch.cat([re, real[:, -1:]], 1), torch.cat([im, imaginary[:, -1:]], 1)
+            re, im = torch.cat([re, real[-1:]]), torch.cat([im, imaginary[-1:]])
         real, imaginary = re, im
-    return real[:, 0], imaginary[:, 0]
+    return real[0], imaginary[0]
 
 
 @torch.no_grad()

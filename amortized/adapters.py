@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from amortized.encoders import TextEncoder
+from amortized.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
     from amortized.explainer import AmortizedExplainer

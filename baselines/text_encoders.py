@@ -17,9 +17,6 @@ from baselines.text_attention import SharedScores
 from baselines.text_networks import Read, blocks, position_offset
 from baselines.text_removal import TokenTable
 
-JOINED_CELLS = 2**18
-"""Largest weight of one map of attention that is kept a second time, joined with the others."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
@@ -48,28 +45,12 @@ class Layer:
     narrow: nn.Linear
     last_norm: nn.LayerNorm
     heads: int
-    _joined: dict[object, tuple[Tensor, Tensor]] = dataclasses.field(
-        default_factory=dict, repr=False, compare=False
-    )
 
     def project(self, hidden: Tensor) -> Tensor:
         """Queries, keys and values `(..., 3 d)` side by side."""
-        return F.linear(hidden, *self._maps())
-
-    def _maps(self) -> tuple[Tensor, Tensor]:
-        """Weights and biases of the three maps as one, joined anew where a weight has changed."""
-        maps = (self.query, self.key, self.value)
-        weights, biases = [one.weight for one in maps], [one.bias for one in maps]
-        kept = [*weights, *biases]
-        # joining costs as much as the product where one short text is read by a small network
-        large = weights[0].numel() > JOINED_CELLS
-        if large or torch.is_grad_enabled() or any(t.is_inference() for t in kept):
-            return torch.cat(weights), torch.cat(biases)
-        state = tuple((t.data_ptr(), t._version, t.dtype) for t in kept)
-        if state not in self._joined:
-            self._joined.clear()
-            self._joined[state] = torch.cat(weights), torch.cat(biases)
-        return self._joined[state]
+        weight = torch.cat([self.query.weight, self.key.weight, self.value.weight])
+        bias = torch.cat([self.query.bias, self.key.bias, self.value.bias])
+        return F.linear(hidden, weight, bias)
 
     def finish(self, hidden: Tensor, mixed: Tensor) -> Tensor:
         """What follows attention, for tokens `(tokens, d)` that mixed `(tokens, d)` is added to."""

@@ -570,7 +570,7 @@ def test_what_an_explainer_of_texts_cannot_read_is_refused_by_name() -> None:
     model = text_model(removal="drop")
     with pytest.raises(TypeError, match=r"TextModel\.from_pretrained"):
         AmortizedExplainer.from_target("a-folder")
-    with pytest.raises(ValueError, match="'padded' and 'max_length'"):
+    with pytest.raises(ValueError, match="'padded', 'max_length' and 'layers'"):
         AmortizedExplainer.from_target(model, encoder={"depth": 2})
     made = AmortizedExplainer.from_target(model)
     with pytest.raises(TypeError, match="examples are numbers"):

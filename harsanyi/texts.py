@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -31,6 +32,9 @@ from harsanyi.text_reading import ReadsTexts
 from harsanyi.vocabulary import UNITS, Text, Unit, check_texts
 
 __all__ = ["DESIGNS", "HarsanyiForTextClassification", "HarsanyiTextConfig", "specs_of"]
+
+LONG_WORK = 10**6
+"""Sum of squared lengths from which on explaining takes seconds and shows a bar."""
 
 if TYPE_CHECKING:
     from baselines.interactions import Interactions
@@ -374,6 +378,7 @@ class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
         present: Tensor | Sequence[Sequence[bool]] | None = None,
         *,
         tolerance: float | None = None,
+        progress: bool = True,
     ) -> Explanation:
         """Exact Shapley values of all outputs for every player of every text.
 
@@ -382,6 +387,8 @@ class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
             present: Players of the game; the others stay absent and get 0.
             tolerance: Error that matrix products may certify instead of taking all nodes; None
                 takes the model's setting, 0 is exact.
+            progress: Show a bar of players where it takes seconds: time grows with the square of
+                a text's length.
 
         Returns:
             Values `(b, n, k)` in units of the logits, padding 0. `diagnostics["error_bound"]`
@@ -398,6 +405,14 @@ class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
         logits, base, bound = (
             torch.zeros(len(x), k, dtype=dtype, device=real.device) for _ in range(3)
         )
+        lengths = real.sum(1)
+        brief = int(lengths.square().sum()) < LONG_WORK
+        bar = tqdm(
+            total=int(lengths.sum()),
+            desc=f"{len(x):,} texts",
+            unit=str(self.config.unit),
+            disable=not progress or brief,
+        )
         for one in bundles(x, types, real, 64):
             n = one.x.shape[1]
             rows = {"real": one.real, "types": one.types}
@@ -405,6 +420,8 @@ class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
             found = self.net.attribute(one.x, there, tolerance=tolerance, **rows)
             logits[one.rows], values[one.rows, :n], base[one.rows] = found
             bound[one.rows] = self.net.error_bound(one.x, there, **rows) + tolerance
+            bar.update(int(one.real.sum()))
+        bar.close()
         return Explanation(
             values,
             estimand="shapley",

@@ -90,6 +90,17 @@ def test_texts_of_any_length_are_explained_together_as_alone():
     assert (e.values.sum(1) + e.base_values - model.logits(texts)).abs().max() <= 1e-10
 
 
+def test_a_long_text_shows_a_bar_and_a_short_one_none(monkeypatch, capsys):
+    model = fitted()
+    model.explain(["not a good film"])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("harsanyi.texts.LONG_WORK", 16)
+    model.explain(["not a good film"])
+    assert "4/4" in capsys.readouterr().err
+    model.explain(["not a good film"], progress=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_the_negation_is_learned_and_is_the_top_interaction():
     model = fitted("sum")
     assert model.predict(["a good film", "not a good film"]) == ["pos", "neg"]

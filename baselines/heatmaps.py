@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.text import Text
 
+PALE = 0.45
+"""Brightness of a picture's darkest pixels under its values."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TextHeatMap:
@@ -121,11 +124,12 @@ def draw_image(
     h, w = heat.shape if below is None else below.shape[:2]
     extent = (0, w, h, 0)
     if below is not None:
-        ax.imshow(below, cmap="gray", extent=extent)
+        # pale, so that colours keep their hue and the picture is seen through them
+        ax.imshow(PALE + (1 - PALE) * below, cmap="gray", vmin=0, vmax=1, extent=extent)
     limit = float(np.abs(values).max()) or 1.0
     colours = LinearSegmentedColormap.from_list("raises", [LOWERS, "#ffffff", RAISES])
-    # A value of zero leaves the picture as it is.
-    alpha = 1.0 if below is None else 0.85 * np.abs(heat) / limit
+    # A value of zero leaves the picture without colour.
+    alpha = 1.0 if below is None else 0.75 * np.abs(heat) / limit
     drawn = ax.imshow(
         heat,
         cmap=colours,

@@ -159,14 +159,17 @@ def write_texts_page(said: "Explanation", path: Path, name: str, command: str) -
         command: What was typed.
     """
     from bench.demo import versions
-    from bench.pages import Section, write_page
+    from bench.pages import Reading, Section, write_page
     from bench.provenance import provenance
 
     made = {"command": command, **provenance(), "versions": versions()}
-    shaded = [said.plot.text(row, _largest(said, row, 1)[0]) for row in range(min(len(said), 40))]
+    shaded = [
+        Reading(said.plot.text(row, _largest(said, row, 1)[0]))
+        for row in range(min(len(said), 40))
+    ]
     words = (
         f"Estimates of Shapley values of {said.game} by {said.method}, for the output that moves "
-        "most. Orange raises it, blue lowers it; a value is in the tooltip of its word."
+        "most, which stands above each text. Orange raises it, blue lowers it; a value is in the tooltip of its word."
     )
     lead = f"{len(said):,} texts, explained by {name}; estimates, not exact values."
     section = Section("Texts", words, texts=shaded)

@@ -189,6 +189,7 @@ def gallery(
         pictures: The same pictures, for interactions; None leaves them out.
         most: Pictures to draw.
     """
+    from baselines.canvas import new_axes
     from bench.pages import Section
     from bench.pictures import picture
 
@@ -200,19 +201,20 @@ def gallery(
             scores = scores + explanation.base_values[row]
         first = int(scores.argmax())
         label = explanation.output_names()[first]
-        ax = explanation.plot.image(row, first, grid=grid)
+        ax = explanation.plot.image(row, first, grid=grid, ax=new_axes(3.2, 2.9))
         ax.set_title(f"{name}: {label} ({float(scores[first]):+.2f})", loc="left", fontsize=10)
         values = explanation.values[row, :, first]
         top = values.abs().argsort(descending=True)[:3].tolist()
         players = explanation.player_names(row)
         moved = ", ".join(f"{players[i]} {float(values[i]):+.2f}" for i in top)
-        caption = f"Predicted {label}. Orange raises its score, blue lowers it; most: {moved}."
+        caption = f"Most: {moved}."
         if pictures is not None and row < 4:
             caption += _pairs(fitted, pictures[row : row + 1], first)
         drawn.append(picture(ax, f"{name} with overlay: {moved}", caption))
     words = (
-        f"Exact Shapley values of {explanation.game}. The squares sum to the model's own score, up "
-        "to rounding; where nothing is shaded, nothing was contributed."
+        f"Exact Shapley values of {explanation.game}, for the class that is predicted, which stands "
+        "above each picture with its score. Orange raises the score, blue lowers it; the squares sum "
+        "to the model's own score, up to rounding. Where nothing is shaded, nothing was contributed."
     )
     return [Section("Pictures", words, pictures=drawn)]
 

@@ -227,7 +227,7 @@ def heat_maps(
     texts: Sequence[Any],
     most: int = 40,
 ) -> "Section":
-    """A section of a page: texts shaded by their values, with their top interactions in a table.
+    """A section of a page: texts shaded by their values, each with its top interactions.
 
     Args:
         fitted: The model.
@@ -235,23 +235,18 @@ def heat_maps(
         texts: The same texts.
         most: Texts to show.
     """
-    from bench.pages import Cell, Section, Table
+    from bench.pages import Reading, Section
 
     predicted = fitted.predict(texts[:most])
-    shaded, rows = [], []
+    shaded = []
     for row, label in enumerate(predicted):
         output = explanation.output_position(str(label)) if fitted.classes_ else 0
-        shaded.append(explanation.plot.text(row, output))
-        pairs = _top_pairs(fitted, texts[row], output, 5)
-        together = ", ".join(f"{names} {value:+.2f}" for names, value in pairs)
-        rows.append((Cell(str(label), str(label)), Cell(together, together)))
+        found = _top_pairs(fitted, texts[row], output, 5)
+        together = ", ".join(f"{names} {value:+.2f}" for names, value in found)
+        shaded.append(Reading(explanation.plot.text(row, output), together))
     words = (
-        f"Exact Shapley values of {explanation.game}, for the output that is predicted. Orange "
-        "raises it, blue lowers it; a value is in the tooltip of its word."
+        f"Exact Shapley values of {explanation.game}, for the output that is predicted, which "
+        "stands above each text. Orange raises it, blue lowers it; a value is in the tooltip of its "
+        "word. Below each text the words and pairs that matter most, k-SII of order 2."
     )
-    columns = (
-        ("predicted", "predicted", "The output that is explained."),
-        ("together", "words and pairs", "Values of words and of pairs, k-SII of order 2."),
-    )
-    table = Table("What matters together", columns, rows)
-    return Section("Texts", words, tables=[table], texts=shaded)
+    return Section("Texts", words, texts=shaded)

@@ -1,6 +1,7 @@
 """Pages: tables, pictures and texts on one self-contained HTML page, and tables for a terminal."""
 
 import dataclasses
+import html
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -63,6 +64,25 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
+class Reading:
+    """A text shaded by its values, under the output they explain.
+
+    Args:
+        heat: The text.
+        note: What to make of it, such as the words that matter together.
+    """
+
+    heat: TextHeatMap
+    note: str = ""
+
+    def html(self) -> str:
+        """The text as an HTML fragment; words are escaped."""
+        note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
+        output = html.escape(self.heat.output)
+        return f'<div class="reading"><p class="note">{output}</p>{self.heat.html()}{note}</div>'
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
     """A part of the page: a heading, some words, tables, pictures, texts shaded by their values."""
 
@@ -70,7 +90,7 @@ class Section:
     words: str = ""
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
-    texts: Sequence[TextHeatMap] = ()
+    texts: Sequence[Reading] = ()
 
 
 def write_page(

@@ -1,7 +1,7 @@
 """A page to look at: digits under their overlays, reviews shaded word by word, pairs that matter.
 
 python examples/gallery.py               # the 8 x 8 digits and short made-up reviews
-python examples/gallery.py mnist         # or fashion, cifar10, from the data folder
+python examples/gallery.py mnist sst2    # or fashion, cifar10; agnews: from the data folder
 """
 
 import sys
@@ -20,6 +20,9 @@ from harsanyi import (
 )
 from harsanyi.image_fitting import ImageSchedule
 
+OWN = ("not a good film", "a good film, never dull")
+"""Reviews to explain beside those of the test part."""
+
 
 def main(
     arguments: list[str],
@@ -30,15 +33,16 @@ def main(
     """Run the example.
 
     Args:
-        arguments: Name of a data set of pictures, or nothing.
+        arguments: Names of a data set of pictures and of one of texts, or nothing.
         folder: Where the page is written.
-        epochs: Passes over the pictures, in place of the recipe's.
+        epochs: Passes over the pictures and over the texts, in place of the defaults.
         settings: More keyword arguments for the model of texts.
 
     Returns:
         The page.
     """
     name = arguments[0] if arguments else "digits"
+    about = arguments[1] if len(arguments) > 1 else "templates"
     recipe = recipe_of(name, "patches")
     schedule = recipe.schedule | ({} if epochs is None else {"epochs": epochs})
     pictures = HarsanyiForImageClassification(
@@ -49,13 +53,13 @@ def main(
     explained = pictures.explain(images)
     sections = gallery(pictures, explained, [f"{name} {i}" for i in range(6)], images)
 
-    data = load_texts("templates")
+    data = load_texts(about)
     labels = [data.classes[y] for y in data.labels or ()]
-    words = HarsanyiForTextClassification.from_texts(list(data.texts), labels, **settings)
-    reviews = ["not a good film", "a good film, never dull"]
+    words = HarsanyiForTextClassification.from_texts(data.texts, labels, epochs=epochs, **settings)
+    reviews = [*OWN, *map(str, load_texts(about, "test").texts[:4])]
     sections.append(heat_maps(words, words.explain(reviews), reviews))
 
-    made = {"example": "examples/gallery.py", "pictures": name, "texts": "templates"}
+    made = {"example": "examples/gallery.py", "pictures": name, "texts": about}
     lead = (
         "Exact Shapley values of the models that made the predictions, all from one forward pass."
     )

@@ -577,6 +577,8 @@ def test_the_gallery_shows_pictures_and_texts(tmp_path):
     spec = importlib.util.spec_from_file_location("example_gallery", path)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    page = example.main([], tmp_path, epochs=1).read_text()
+    page = example.main([], tmp_path, epochs=1, width=8).read_text()
     assert page.count("<img") == 6
-    assert page.count('class="heatmap"') == 2
+    assert page.count('class="heatmap"') == 6
+    notes = page.split('class="heatmap"')[1:]
+    assert all(" &amp; " in note.split('class="note"')[1] for note in notes)

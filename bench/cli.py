@@ -38,8 +38,9 @@ SkipBad = Annotated[
 
 @app.callback()
 def quiet() -> None:
-    """Keep transformers' bars about loading weights out of what commands say; ours stay."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    """Keep the bars of transformers and datasets out of what commands say; ours stay."""
+    for library in ("HUB", "DATASETS"):
+        os.environ.setdefault(f"HF_{library}_DISABLE_PROGRESS_BARS", "1")
 
 
 @app.command()

@@ -1,6 +1,10 @@
 """Texts at the command line: train, then explain."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -63,6 +67,19 @@ def test_a_file_of_texts_is_explained_whole(trained):
     code, output = call("explain", folder / "model", folder / "texts.tsv", "--json")
     assert code == 0
     assert json.loads(output.strip().splitlines()[-1])["texts"] == len(ROWS)
+
+
+def test_other_libraries_bars_stay_out_of_what_a_command_says(trained):
+    folder, _ = trained
+    command = "from bench.cli import main; main()"
+    words = ["explain", folder / "model", folder / "texts.tsv", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", command, *map(str, words)],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent,
+        env={**os.environ, "HF_HOME": str(folder / "cache")},
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["texts"] == len(ROWS)
 
 
 def test_what_cannot_be_done_is_said_in_one_line(trained, tmp_path):

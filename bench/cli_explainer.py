@@ -52,7 +52,7 @@ def train_explainer(
     texts = read(data)
     store = LabelStore(out / "labels")
     store.generate(model, texts, pairs, seed=seed, progress=progress)
-    explainer = AmortizedExplainer.from_target(model)
+    explainer = AmortizedExplainer.from_target(model, normalizer="additive")
     explainer.fit(
         store, epochs=epochs, key=seed, checkpoint_dir=out / "checkpoints", progress=progress
     )
@@ -137,8 +137,12 @@ def explain_saved(
         write_texts_page(said, html, folder.name, command)
         written.append(str(html))
     shown = [_line(said, row, top) for row in range(min(len(said), 10))]
+    cut = int((said.diagnostics["n_cut"] > 0).sum())
+    if cut:
+        shown.append(f"{cut} of {len(said)} texts are longer than the model reads, and were cut")
     facts = {
         "texts": len(said),
+        "cut": cut,
         "outputs": list(said.output_names()),
         "method": said.method,
         "exact": said.exact,

@@ -79,6 +79,9 @@ def test_an_explainer_is_trained_and_explains_by_command(target, file, tmp_path)
     assert {name for name, _ in facts["top"][0]} <= {"the", "film", "was", "dull"}
     assert page.is_file()
     assert values.is_file()
+    assert facts["cut"] == 0
+    code, said = run("explain", out, "--text", "the film was dull " * 20)
+    assert "1 of 1 texts are longer than the model reads, and were cut" in said
     code, said = run("train", "explainer", file, "--out", out)
     assert code == 2
 

@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from amortized import AmortizedExplainer, LabelStore, worth_evaluations
 from baselines.explanation import Explanation
 from baselines.files import atomic_write
+from baselines.text_networks import ByAttention
 from bench import metrics
 from bench.provenance import provenance
 from bench.text_bench import FRESH, Bench, judged, load_bench, saved
@@ -182,7 +184,7 @@ def masking(bench: Bench, shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5)) -> di
 
 
 def speed(bench: Bench, evaluations: int = 2000, repeats: int = 5) -> dict[str, Any]:
-    """Seconds per text of one pass, batch 1 and 64, and of packed sampling; one thread."""
+    """Seconds per text of one pass, batch 1 and 64, of packed sampling and captum; one thread."""
     from baselines import permutation_shapley
 
     explainer = saved(bench)
@@ -204,7 +206,30 @@ def speed(bench: Bench, evaluations: int = 2000, repeats: int = 5) -> dict[str, 
     for name, run in passes.items():
         found[name] = timed(run, repeats) / sizes[name]
         found[f"speed_up_{name}"] = found["sampler"] / found[name]
+    if find_spec("captum"):
+        found["captum"] = statistics.mean(captum(bench, text, evaluations) for text in texts[:2])
+        for name in ("pass_1", "pass_64"):
+            found[f"speed_up_over_captum_{name}"] = found["captum"] / found[name]
     return {"evaluations": evaluations, "threads": torch.get_num_threads(), **found}
+
+
+def captum(bench: Bench, text: Any, evaluations: int) -> float:  # noqa: ANN401 - a text or pair
+    """CPU seconds of captum's ShapleyValueSampling as it comes, on one text and the plain model."""
+    from captum.attr import ShapleyValueSampling
+
+    game, plain = bench.model([text]), ByAttention(bench.model.network)
+
+    def values(masks: torch.Tensor) -> torch.Tensor:
+        rows = torch.zeros(len(masks), dtype=torch.int64)
+        return plain.read(game.table, rows, masks.bool())[:, 1]
+
+    n = game.n_players
+    start = time.process_time()
+    with torch.no_grad():
+        ShapleyValueSampling(values).attribute(
+            torch.ones(1, n), baselines=0, n_samples=max(1, evaluations // n)
+        )
+    return time.process_time() - start
 
 
 def forward(

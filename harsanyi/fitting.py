@@ -89,6 +89,7 @@ def net_config(table: Table, parts: Sequence[nn.Module] = (), **names: Any) -> N
         gauge="binary" if binary else "free",
         problem_type=table.problem_type,
         players=[column.name for column in table.columns],
+        categories=[list(column.categories) for column in table.columns],
         **names,
     )
 

@@ -35,6 +35,7 @@ class NetConfig:
         problem_type: "classification" or "regression".
         players: Names of the players, or None.
         outputs: Names of the outputs, or None.
+        categories: Per player the labels of its codes, empty for a number; None: all numbers.
 
     Example:
         >>> import torch
@@ -53,6 +54,7 @@ class NetConfig:
     problem_type: str = "classification"
     players: list[str] | None = None
     outputs: list[str] | None = None
+    categories: list[list[Any]] | None = None
 
 
 class HarsanyiNet(nn.Module):
@@ -273,7 +275,7 @@ class HarsanyiNet(nn.Module):
             players=self.players,
             outputs=getattr(self.config, "outputs", None),
             data=x,
-            categories=getattr(self.config, "categories", None),
+            categories=_labels(self.config),
             diagnostics={"additivity_gap": shapley.sum(1) - (value - base)},
         )
 
@@ -384,6 +386,12 @@ class HarsanyiNet(nn.Module):
 def _check_loaded(net: HarsanyiNet, _: object) -> None:
     """A hook that a pickle can hold, as a lambda could not be."""
     net.check_signature()
+
+
+def _labels(config: Any) -> list[list[str]] | None:  # noqa: ANN401
+    """What the codes of each player stand for, in words; None where all players are numbers."""
+    categories = getattr(config, "categories", None) or []
+    return [[str(label) for label in labels] for labels in categories] if any(categories) else None
 
 
 def _attribute(part: Any, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401

@@ -89,7 +89,8 @@ def test_classifier_explains_its_public_logits_exactly(fitted):
 @pytest.mark.parametrize("absence", ["mask", "baseline"])
 def test_every_semantics_and_preset_is_exact(preset, absence):
     frame, y = table()
-    model = HarsanyiClassifier(**EXACT, preset=preset, absence=absence).fit(frame, y)
+    recipe = {} if preset is None else {"preset": preset, "parts": None, "bags": None}
+    model = HarsanyiClassifier(**(EXACT | recipe), absence=absence).fit(frame, y)
     assert definition_error(model, frame.iloc[:3]) <= 1e-10
 
 
@@ -321,7 +322,6 @@ def test_bad_fits_are_refused_by_name():
     for name, value, word in [
         ("dtype", "int8", "dtype"),
         ("absence", "gone", "absence"),
-        ("preset", "chen", "preset"),
         ("coalition_weight", 1.5, "coalition_weight"),
         ("validation_fraction", 1.0, "validation_fraction"),
         ("baseline", [1.0], "baseline"),
@@ -330,6 +330,18 @@ def test_bad_fits_are_refused_by_name():
     ]:
         with pytest.raises(ValueError, match=word):
             HarsanyiClassifier(**{**FAST, name: value}).fit(frame, y)
+
+
+def test_a_preset_takes_no_recipe():
+    frame, y = table(60)
+    for words in ({"parts": ("gated",)}, {"bags": 2}, {"parts": ("gated",), "bags": 2}):
+        model = clone(HarsanyiClassifier(preset="chen2023", epochs=1, random_state=0, **words))
+        assert model.get_params()["preset"] == "chen2023"
+        for name in words:
+            with pytest.raises(ValueError, match=f"preset='chen2023'.*{name}"):
+                model.fit(frame, y)
+    with pytest.raises(ValueError, match="preset='chen'"):
+        HarsanyiClassifier(preset="chen", epochs=1).fit(frame, y)
 
 
 def test_a_given_baseline_is_kept_raw():
@@ -366,3 +378,12 @@ def test_half_masked_rows_keep_their_accuracy():
     assert model.measures_["masked_score"] > 0.85
     assert model.measures_["exactness"] <= 1e-5
     assert model.explain(test).diagnostics["order_spectrum"].mean((0, 2))[-1] < 0.5
+
+
+def test_pictures_name_categories_before_and_after_saving(tmp_path):
+    frame = pd.DataFrame({"colour": ["red", "blue"] * 20, "size": np.arange(40.0)})
+    model = HarsanyiClassifier(epochs=1, random_state=0).fit(frame, ["a", "b"] * 20)
+    model.save_pretrained(tmp_path)
+    for told in (model, HarsanyiClassifier.from_pretrained(tmp_path)):
+        ax = told.explain(frame[:1]).plot.waterfall(0)
+        assert "colour = red" in {tick.get_text() for tick in ax.get_yticklabels()}

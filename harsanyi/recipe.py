@@ -86,13 +86,20 @@ def grow(
     return _compose(folds, grown, dtype)
 
 
-def check_recipe(parts: object, bags: object) -> None:
+def check_recipe(parts: object, bags: object, preset: object = None) -> None:
     """Refuse what no recipe can mean.
 
     Raises:
         TypeError: If `bags` is no whole number, or `parts` one string.
-        ValueError: If `bags` is below 1, or `parts` names none.
+        ValueError: If `bags` is below 1, `parts` names none, or either comes with a preset, which
+            is one net of parts of its own.
     """
+    given = [name for name, value in (("parts", parts), ("bags", bags)) if value is not None]
+    if preset is not None and given:
+        raise ValueError(
+            f"preset={preset!r} was given with {' and '.join(given)}; a preset is one net with parts "
+            f"of its own, so leave {' and '.join(given)} None, or preset."
+        )
     if isinstance(parts, str):
         raise TypeError(f"parts={parts!r}; pass a sequence of names, such as ({parts!r},).")
     if parts is not None and not len(parts):  # pyright: ignore[reportArgumentType]

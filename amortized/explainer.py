@@ -420,7 +420,7 @@ class AmortizedExplainer(PreTrainedModel):
         if refine:
             found = refine_explanation(self, x, said, refine, unbiased=unbiased, seed=seed)
             told = {**said.diagnostics, **found.diagnostics}
-            said = dataclasses.replace(found, diagnostics=told, game=said.game)
+            said = dataclasses.replace(found, diagnostics=told)
         if level is not None:
             from amortized.conformal import with_intervals
 

@@ -67,19 +67,18 @@ def explain(
         bases[rows] = said.ends[:, 0]
         if errors is not None and said.log_scales is not None:
             errors[rows, :width] = said.log_scales.exp() * factor * said.mask[..., None]
-    card, game, diagnostics = explainer.card, "", {}
-    if card is not None:
-        game = card.description
+    card, diagnostics = explainer.card, {}
+    method = f"amortized ({(config.measures or {}).get('objective', 'not trained')})"
     if names is not None:
         diagnostics["n_cut"] = cut = torch.tensor([text.n_cut for text in read])
         if bool(cut.any()):
-            game += f"; {int((cut > 0).sum())} of {b} texts cut at the longest input"
+            method += f"; {int((cut > 0).sum())} of {b} texts cut at the longest input"
     fixed = None if card is None else card.players
     return Explanation(
         values.clone(),
         estimand=config.estimand,
-        game=game,
-        method=f"amortized ({(config.measures or {}).get('objective', 'not trained')})",
+        game="" if card is None else card.description,
+        method=method,
         base_values=bases.clone() if ends is None else ends[:, 0].to(bases),
         std_errors=None if errors is None else errors.clone(),
         n_evals=0 if ends is None else 2,

@@ -36,6 +36,7 @@ def quality(bench: Bench, texts: int | None = None) -> dict[str, Any]:
     start = time.process_time()
     explainer = bench.explainer(labels)
     seconds = time.process_time() - start
+    explainer.save_pretrained(bench.folder / "explainer")
     said = explainer.explain(bench.test)
     low = explainer.explain(bench.test, precision="bf16")
     found: dict[str, Any] = {
@@ -58,7 +59,6 @@ def quality(bench: Bench, texts: int | None = None) -> dict[str, Any]:
         }
     found["worth"] = worth(found, bench)
     found["intervals"] = intervals(explainer, bench, truth)
-    explainer.save_pretrained(bench.folder / "explainer")
     return found
 
 

@@ -298,7 +298,8 @@ def test_a_text_that_is_too_long_is_reported(texts) -> None:
         assert said.diagnostics["n_cut"][0] == 0
         read = " ".join(said.players[1])
         assert said.diagnostics["n_cut"][1] == len(given[1]) - len(read) - 1  # and a space
-        assert "1 of 2 texts cut at the longest input" in said.game
+        assert "1 of 2 texts cut at the longest input" in said.method
+        assert said.game == made.explain(given[:1]).game  # what is compared is of one game
 
 
 def test_the_unbiased_mode_without_evaluations_is_refused(texts) -> None:

@@ -10,7 +10,7 @@ WORKERS ?= 2
 THREADS = $(or $(OMP_NUM_THREADS),1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs notebooks trust peers clean
+.PHONY: help demo test lint bench docs notebooks trust coverage peers clean
 
 help:           ## what there is to make
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -55,6 +55,12 @@ notebooks: $(VENV)/.docs ## run the tutorials anew; they keep what they printed
 trust: $(STAMP) ## the checks of docs/trust.md at their full counts; writes its table; resumable
 	WORKERS=$(WORKERS) OMP_NUM_THREADS=$(THREADS) $(PY) -m tests.trust
 
+coverage: $(STAMP) ## branch coverage of the tests, processes they start included; ARGS="..." as for test
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=$(THREADS) $(PY) -m coverage run -m pytest $(ARGS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report --skip-covered --sort=cover
+
 # The newest shap and shapiq need Python 3.12: the first of these that runs, else what PYTHON allows.
 PEERS_PYTHON ?= $(firstword $(foreach p,python3.12 python3.13 python3.14,$(if $(shell $(p) -c 'print(1)' 2>/dev/null),$(p))) $(PYTHON))
 PEERS := .venv-peers
@@ -70,5 +76,5 @@ peers: $(PEERS)/.installed ## the newest shap, shapiq, captum in .venv-peers (gi
 	OMP_NUM_THREADS=$(THREADS) $(PEERS)/bin/python -m bench.estimator_grid --folder out/grid --out out/grid/estimators.md $(ARGS)
 
 clean:          ## remove what was built and cached; the environment stays
-	rm -rf build dist out site .pytest_cache .ruff_cache .benchmarks .hypothesis .coverage htmlcov
+	rm -rf build dist out site .pytest_cache .ruff_cache .benchmarks .hypothesis .coverage* htmlcov
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -7,7 +7,7 @@ from typing import Any
 # package costs no more than torch and einops.
 _HOME: dict[str, str] = {
     "Evaluation": "evaluation",
-    "NotComparable": "metrics",
+    "NotComparable": "comparable",
     "Problem": "problems.problem",
     "contender_table": "contenders",
     "evaluate": "evaluation",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from baselines.coalitions import stream
 from baselines.explanation import Explanation
-from bench.metrics import NotComparable, real_players
+from bench.comparable import NotComparable, real_players
 from bench.problems.problem import Problem
 
 INFIDELITY_COALITIONS = 64

@@ -12,6 +12,7 @@ import torch
 from baselines.explanation import Explanation
 from baselines.fingerprints import key_of
 from bench import metrics
+from bench.comparable import EFFICIENT
 from bench.costs import Meters, count_flops, open_meters
 from bench.curves import removal_scores
 from bench.intervals import Interval, mean_interval, ratio_interval
@@ -140,7 +141,7 @@ def evaluate(
         TypeError: If `explainer` neither explains nor makes an explainer.
         ValueError: If `repeats` is not positive, `more` names something else, or the explainer
             answered for other explicands.
-        metrics.NotComparable: If explanation and truth are of different estimands or games.
+        NotComparable: If explanation and truth are of different estimands or games.
 
     Example:
         >>> from bench import evaluate, ground_truth, sampled
@@ -191,7 +192,7 @@ def evaluate(
             "spearman": metrics.spearman_ceiling(truth),
             "squared_error": metrics.noise_floor(truth),
         }
-    if first.estimand in metrics.EFFICIENT:
+    if first.estimand in EFFICIENT:
         ends = problem.game().ends()
         scores["efficiency_gap"] = np.stack([metrics.efficiency_gap(one, ends) for one in runs])
     if len(runs) > 1:

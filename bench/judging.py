@@ -114,11 +114,11 @@ def judge_contender(
         target_model: As for `judge_problem`.
     """
     from bench import evaluate
+    from bench.comparable import NotComparable
     from bench.contenders import contender_from
     from bench.curves import removal_games
     from bench.evaluation import MORE
     from bench.guests import blamed
-    from bench.metrics import NotComparable
 
     problem, truth = _problem_and_truth(name, rows, seed, truth_budget, target_model)
     found = contender_from(contender)

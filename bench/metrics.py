@@ -10,83 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import stats
 
 from baselines.explanation import Explanation
-
-TRUTH_METRICS = ("squared_error", "spearman", "top_k", "sign_errors")
-"""Metrics that need a truth of the same estimand and of the same game."""
-
-FREE_METRICS = ("efficiency_gap", "seed_sensitivity", "insertion", "deletion", "infidelity")
-"""Metrics that need no truth; `efficiency_gap` fits estimands that sum to v(all) - v(none)."""
-
-EFFICIENT = ("shapley", "owen")
-"""Estimands whose values sum to v(all) - v(none) by definition."""
-
-
-SAME_END = 1e-4
-"""Relative difference up to which the ends of two games are the same but for rounding."""
-
-
-class NotComparable(ValueError):
-    """Two explanations do not stand for the same numbers, so no distance between them is one.
-
-    Example:
-        >>> from bench import NotComparable
-        >>> issubclass(NotComparable, ValueError)
-        True
-    """
-
-
-def check_comparable(explanation: Explanation, truth: Explanation) -> None:
-    """Refuse to compare explanations of different estimands, games, shapes or players.
-
-    Args:
-        explanation: What a contender answered, values `(b, n, k)`.
-        truth: What it is judged against.
-
-    Raises:
-        NotComparable: If estimand, game, shape, players or padding differ, or if a sampled truth
-            has no standard errors; the message names the metrics that fit. Games of different
-            names are taken for one where v(none) and v(all) agree for every explicand.
-    """
-    if explanation.estimand != truth.estimand:
-        raise NotComparable(
-            f"explanation by {explanation.method!r} has estimand {explanation.estimand!r}, the "
-            f"truth has {truth.estimand!r}: their difference is no error. {_fitting(explanation)}"
-        )
-    named = explanation.game and truth.game and explanation.game != truth.game
-    if named and not _same_ends(explanation, truth):
-        raise NotComparable(
-            f"explanation by {explanation.method!r} is of the game {explanation.game!r}, the "
-            f"truth is of {truth.game!r}: judge a model against truth of its own game "
-            f"(bench.own_problem). {_fitting(explanation)}"
-        )
-    if explanation.values.shape != truth.values.shape:
-        raise NotComparable(
-            f"explanation has values {tuple(explanation.values.shape)}, the truth "
-            f"{tuple(truth.values.shape)}: explain the same explicands, players and outputs. "
-            f"{_fitting(explanation)}"
-        )
-    ours, theirs = explanation.players, truth.players
-    if ours is not None and theirs is not None and _words(ours) != _words(theirs):
-        raise NotComparable(
-            f"explanation has players {_words(ours)[:5]}, the truth {_words(theirs)[:5]}: put "
-            f"them in the same order. {_fitting(explanation)}"
-        )
-    if not np.array_equal(real_players(explanation), real_players(truth)):
-        raise NotComparable("explanation and truth do not agree on which players are padding.")
-    if not truth.exact and truth.std_errors is None:
-        raise NotComparable(
-            f"truth by {truth.method!r} is neither exact nor has standard errors, so its noise "
-            "is unknown and cannot be taken for zero; use bench.ground_truth."
-        )
-    if truth.std_errors is not None and not (_known_errors(truth) | _silent(truth)).all():
-        raise NotComparable(
-            f"truth by {truth.method!r} has unknown (non-finite) standard errors; give it a "
-            "larger budget."
-        )
+from bench.comparable import EFFICIENT, NotComparable, check_comparable, fitting, real_players
+from bench.truth_noise import as_array, doubt, variance
 
 
 def squared_error(explanation: Explanation, truth: Explanation) -> np.ndarray:
@@ -106,8 +34,8 @@ def squared_error(explanation: Explanation, truth: Explanation) -> np.ndarray:
         NotComparable: If the two do not stand for the same numbers.
     """
     check_comparable(explanation, truth)
-    gap = _array(explanation.values) - _array(truth.values)
-    return _player_mean(gap**2 - _variance(truth), truth)
+    gap = as_array(explanation.values) - as_array(truth.values)
+    return _player_mean(gap**2 - variance(truth), truth)
 
 
 def squared_scale(truth: Explanation) -> np.ndarray:
@@ -119,7 +47,7 @@ def squared_scale(truth: Explanation) -> np.ndarray:
     Returns:
         `(b,)`, mean over real players and outputs.
     """
-    return _player_mean(_array(truth.values) ** 2 - _variance(truth), truth)
+    return _player_mean(as_array(truth.values) ** 2 - variance(truth), truth)
 
 
 def noise_floor(truth: Explanation) -> np.ndarray:
@@ -131,7 +59,7 @@ def noise_floor(truth: Explanation) -> np.ndarray:
     Returns:
         `(b,)`, zero for an exact truth.
     """
-    return _player_mean(_variance(truth), truth)
+    return _player_mean(variance(truth), truth)
 
 
 def spearman(explanation: Explanation, truth: Explanation) -> np.ndarray:
@@ -150,7 +78,9 @@ def spearman(explanation: Explanation, truth: Explanation) -> np.ndarray:
         NotComparable: If the two do not stand for the same numbers.
     """
     check_comparable(explanation, truth)
-    return _rank_correlation(_array(explanation.values), _array(truth.values), real_players(truth))
+    return _rank_correlation(
+        as_array(explanation.values), as_array(truth.values), real_players(truth)
+    )
 
 
 def spearman_ceiling(truth: Explanation, *, draws: int = 16, seed: int = 0) -> np.ndarray:
@@ -171,15 +101,15 @@ def spearman_ceiling(truth: Explanation, *, draws: int = 16, seed: int = 0) -> n
 
     Source: Spearman (1910) and Brown (1910) on split halves.
     """
-    values, mask = _array(truth.values), real_players(truth)
+    values, mask = as_array(truth.values), real_players(truth)
     if truth.exact or truth.std_errors is None:
         return np.where(np.isnan(_rank_correlation(values, values, mask)), np.nan, 1.0)
     if "halves" in truth.diagnostics:
-        halves = _array(truth.diagnostics["halves"])
+        halves = as_array(truth.diagnostics["halves"])
         r = np.clip(_rank_correlation(halves[:, 0], halves[:, 1], mask), 0.0, 1.0)
         return np.sqrt(2 * r / (1 + r))
     rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((draws, *values.shape)) * np.sqrt(_variance(truth))
+    noise = rng.standard_normal((draws, *values.shape)) * np.sqrt(variance(truth))
     again = [_rank_correlation(values, values + one, mask) for one in noise]
     return np.clip(np.mean(again, axis=0), 0.0, 1.0)
 
@@ -210,7 +140,7 @@ def top_k(
     if k < 1:
         raise ValueError(f"k={k}; the top k needs at least one player.")
     mask = real_players(truth)
-    given = np.where(mask[..., None], np.abs(_array(explanation.values)), -1.0)
+    given = np.where(mask[..., None], np.abs(as_array(explanation.values)), -1.0)
     better, worse = _certified_counts(truth, confidence)  # each (b, n, outputs)
     size = np.minimum(k, mask.sum(1))  # (b,)
     place = np.argsort(np.argsort(-given, axis=1, kind="stable"), axis=1)
@@ -234,10 +164,10 @@ def certified_above(truth: Explanation, row: int, *, confidence: float = 0.95) -
     Returns:
         Bool `(n, n, k)`: entry `i, j` is true when player i is certified above player j.
     """
-    size = np.abs(_array(truth.values[row]))  # (n, k)
+    size = np.abs(as_array(truth.values[row]))  # (n, k)
     real = real_players(truth)[row]
     pairs = max(1, real.sum() * (real.sum() - 1) // 2)
-    width = stats.norm.ppf(1 - (1 - confidence) / (2 * pairs)) * _doubt(truth, row)
+    width = stats.norm.ppf(1 - (1 - confidence) / (2 * pairs)) * doubt(truth, row)
     # rounding, too, is no difference between players
     slack = 1e-12 * size.max(0, initial=0.0)
     gap = size[:, None] - size
@@ -277,11 +207,11 @@ def sign_errors(
         NotComparable: If the two do not stand for the same numbers.
     """
     check_comparable(explanation, truth)
-    values, mask = _array(truth.values), real_players(truth)[..., None]
+    values, mask = as_array(truth.values), real_players(truth)[..., None]
     size = np.where(mask, np.abs(values), 0.0)
-    width = stats.norm.ppf((1 + confidence) / 2) * _doubt(truth)
+    width = stats.norm.ppf((1 + confidence) / 2) * doubt(truth)
     counted = (size >= large * size.max(1, keepdims=True)) & (size > width) & mask
-    wrong = counted & (np.sign(_array(explanation.values)) != np.sign(values))
+    wrong = counted & (np.sign(as_array(explanation.values)) != np.sign(values))
     return _ratio(wrong.sum((1, 2)), counted.sum((1, 2)))
 
 
@@ -301,10 +231,10 @@ def efficiency_gap(explanation: Explanation, ends: tuple[Any, Any]) -> np.ndarra
     if explanation.estimand not in EFFICIENT:
         raise NotComparable(
             f"estimand {explanation.estimand!r} does not sum to v(all) - v(none), so a gap is no "
-            f"fault of {explanation.method!r}. {_fitting(explanation)}"
+            f"fault of {explanation.method!r}. {fitting(explanation)}"
         )
-    empty, grand = (_array(end) for end in ends)
-    gap = np.abs(_array(explanation.values).sum(1) - (grand - empty))
+    empty, grand = (as_array(end) for end in ends)
+    gap = np.abs(as_array(explanation.values).sum(1) - (grand - empty))
     return (gap / np.maximum(1.0, np.abs(grand))).max(-1)
 
 
@@ -331,68 +261,10 @@ def seed_sensitivity(explanations: Sequence[Explanation]) -> np.ndarray:
     for other in explanations[1:]:
         if other.estimand != first.estimand or other.values.shape != first.values.shape:
             raise NotComparable("runs with other estimands or shapes cannot differ by seed alone.")
-    runs = np.stack([_array(one.values) for one in explanations])
+    runs = np.stack([as_array(one.values) for one in explanations])
     spread = _player_mean(runs.var(0, ddof=1), first)
     size = _player_mean((runs**2).mean(0), first)
     return np.sqrt(_ratio(spread, size, empty=0.0))
-
-
-def real_players(explanation: Explanation) -> np.ndarray:
-    """Which players are no padding.
-
-    Args:
-        explanation: Values `(b, n, k)`.
-
-    Returns:
-        Bool `(b, n)`.
-    """
-    if explanation.player_mask is None:
-        return np.ones(explanation.shape[:2], dtype=bool)
-    return explanation.player_mask.detach().cpu().numpy()
-
-
-def _same_ends(explanation: Explanation, truth: Explanation) -> bool:
-    """Whether two explanations state the same v(none) and v(all), whatever they call their game."""
-    bases = explanation.base_values, truth.base_values
-    if explanation.values.shape != truth.values.shape or explanation.estimand not in EFFICIENT:
-        return False
-    if bases[0] is None or bases[1] is None:
-        return False
-    ends = [
-        np.stack([_array(base), _array(base) + _array(side.values).sum(1)])
-        for base, side in zip(bases, (explanation, truth), strict=True)
-    ]
-    return bool(np.allclose(ends[0], ends[1], rtol=SAME_END, atol=SAME_END))
-
-
-def _array(values: Any) -> np.ndarray:  # noqa: ANN401 - a tensor of any device, or an array
-    if isinstance(values, torch.Tensor):
-        return values.detach().cpu().double().numpy()
-    return np.asarray(values, dtype=np.float64)
-
-
-def _variance(truth: Explanation) -> np.ndarray:
-    """Unbiased estimate of the truth's variance: zero where its draws showed no spread."""
-    return np.where(_silent(truth), 0.0, _doubt(truth)) ** 2
-
-
-def _doubt(truth: Explanation, rows: slice | int = slice(None)) -> np.ndarray:
-    """Standard errors to be safe by, infinite where unknown."""
-    if truth.exact or truth.std_errors is None:
-        return np.zeros(_array(truth.values[rows]).shape)
-    return _array(truth.std_errors[rows])
-
-
-def _silent(truth: Explanation) -> np.ndarray:
-    """Where a sampled truth saw no spread, which is no certainty that there is none."""
-    silent = truth.diagnostics.get("zero_spread")
-    if silent is None or truth.exact:
-        return np.zeros(truth.shape, dtype=bool)
-    return np.broadcast_to(silent.detach().cpu().numpy().astype(bool), truth.shape)
-
-
-def _known_errors(truth: Explanation) -> np.ndarray:
-    return np.isfinite(_doubt(truth))
 
 
 def _player_mean(values: np.ndarray, explanation: Explanation) -> np.ndarray:
@@ -420,22 +292,3 @@ def _rank_correlation(ours: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> 
     ordered = power[1] > 0
     rho = _ratio((ranks[0] * ranks[1]).sum(1), np.sqrt(power[0] * power[1]), empty=0.0)
     return _ratio(np.where(ordered, rho, 0.0).sum(1), ordered.sum(1))
-
-
-def _words(players: Sequence[Any]) -> list[Any]:
-    return [p if isinstance(p, str) else tuple(map(str, p)) for p in players]
-
-
-def _fitting(explanation: Explanation) -> str:
-    fit = [m for m in FREE_METRICS if m != "efficiency_gap" or explanation.estimand in EFFICIENT]
-    if explanation.estimand == "selection":
-        return (
-            "A selection is a probability, not an effect. Metrics that fit it, in "
-            "bench.selection_metrics: tpr_at_k, auroc, average_precision, fdr, fpr against known "
-            f"selections, EvalX and stability without; of this module: {', '.join(fit)}."
-        )
-    return (
-        f"Metrics that fit it without this truth (truth=None): {', '.join(fit)}; "
-        f"{', '.join(TRUTH_METRICS)} need a truth of estimand {explanation.estimand!r} of its "
-        "own game."
-    )

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.explanation import Explanation
-from bench.metrics import NotComparable, real_players
+from bench.comparable import NotComparable, real_players
 from bench.selection_metrics import average_precision
 
 

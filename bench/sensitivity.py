@@ -9,7 +9,7 @@ from torch import Tensor
 
 from baselines.coalitions import stream
 from baselines.explanation import Explanation
-from bench.metrics import NotComparable
+from bench.comparable import NotComparable
 
 
 def max_sensitivity(

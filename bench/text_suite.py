@@ -134,6 +134,7 @@ def judge(problem_name: str, explainer: str, seed: int) -> dict[str, float]:
         looks inside a model where the problem is a rule.
     """
     from bench import metrics
+    from bench.comparable import NotComparable
     from bench.evaluation import evaluate
 
     problem, truth = _judged(problem_name)
@@ -143,7 +144,7 @@ def judge(problem_name: str, explainer: str, seed: int) -> dict[str, float]:
     words: dict[str, Any] = {"name": explainer, "seed": seed, "games": {"own": problem.game}}
     try:
         found = evaluate(contender, problem, truth, **words)
-    except metrics.NotComparable:  # it stands for something else than Shapley values
+    except NotComparable:  # it stands for something else than Shapley values
         found = evaluate(contender, problem, None, **words)
     scores = {name: float(np.nanmean(value)) for name, value in found.scores.items()}
     told = {

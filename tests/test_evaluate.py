@@ -18,7 +18,7 @@ from bench.contenders import contender_from, contender_table
 from bench.curves import removal_games
 from bench.evaluation import contender_generator
 from bench.judging import judge_problem
-from bench.metrics import NotComparable
+from bench.comparable import NotComparable
 from bench.problems.problem import Problem
 from bench.problems.synthetic import airport, unanimity_sum
 from bench.standings import COLUMNS, imputer_rank_tau

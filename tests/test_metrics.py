@@ -10,9 +10,9 @@ from scipy import stats
 from baselines.explanation import Explanation
 from baselines.game import TableGame
 from bench import metrics
+from bench.comparable import NotComparable
 from bench.curves import deletion, infidelity, insertion, removal_curve
 from bench.intervals import mean_interval, ratio_interval
-from bench.metrics import NotComparable
 
 B, N, K = 40, 8, 2
 

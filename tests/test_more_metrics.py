@@ -9,9 +9,9 @@ import torch
 
 from baselines import TableGame, exact_shapley, permutation_shapley
 from baselines.explanation import Explanation
+from bench.comparable import NotComparable
 from bench.costs import break_even, count_flops, open_meters
 from bench.leakage import leak_excess
-from bench.metrics import NotComparable
 from bench.null_tests import (
     GuestGame,
     Refit,

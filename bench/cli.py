@@ -224,9 +224,9 @@ def explain(
             )
             answer(*found, as_json)
             return
-        from bench.demo import versions
+        from bench.explained import keep_explained
         from bench.frames import pick_columns, read_frame
-        from bench.provenance import provenance
+        from bench.report import explanation_sections
         from bench.user_models import explain_rows, telling_rows
 
         if unknown not in ("error", "missing"):
@@ -235,20 +235,15 @@ def explain(
         fitted.unknown = unknown
         rows = pick_columns(read_frame(data), fitted.players_, name=str(data))
         explanation, milliseconds = explain_rows(fitted, rows)
-        written = []
-        if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            explanation.save(out)
-            written.append(str(out))
-        if html is not None:
-            from bench.pages import write_page
-            from bench.report import explanation_sections
-
-            made = {"command": _command(), **provenance(), "versions": versions()}
-            sections = explanation_sections(explanation, rows, telling_rows(fitted, rows))
-            lead = f"{len(rows):,} rows of {data.name}, explained by the model that predicts them."
-            write_page(html, f"Explanations of {data.name}", lead, sections, made)
-            written.append(str(html))
+        written = keep_explained(
+            explanation,
+            out=out,
+            html=html,
+            of=data.name,
+            what=f"rows of {data.name}",
+            sections=lambda: explanation_sections(explanation, rows, telling_rows(fitted, rows)),
+            command=_command(),
+        )
         gap = explanation.diagnostics.get("additivity_gap")
         facts = {
             "rows": len(rows),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.explained import keep_explained
 from bench.problems.images import PICTURES, load_pictures
 
 if TYPE_CHECKING:
@@ -140,21 +141,15 @@ def explain_images(
     explanation = fitted.explain(paths)
     milliseconds = 1000 * (time.perf_counter() - start) / len(paths)
     predicted = [str(label) for label in fitted.predict(paths)]
-    written = []
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        explanation.save(out)
-        written.append(str(out))
-    if html is not None:
-        from bench.demo import versions
-        from bench.pages import write_page
-        from bench.provenance import provenance
-
-        made = {"command": command, **provenance(), "versions": versions()}
-        lead = f"{len(paths):,} pictures, explained by the model that predicts them."
-        sections = gallery(fitted, explanation, [path.name for path in paths], paths)
-        write_page(html, f"Explanations of {data.name}", lead, sections, made)
-        written.append(str(html))
+    written = keep_explained(
+        explanation,
+        out=out,
+        html=html,
+        of=data.name,
+        what="pictures",
+        sections=lambda: gallery(fitted, explanation, [path.name for path in paths], paths),
+        command=command,
+    )
     gap = float(explanation.diagnostics["additivity_gap"].abs().max())
     facts = {
         "pictures": len(paths),

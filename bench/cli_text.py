@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.explained import keep_explained
 from bench.problems.text_data import TEXT_SETS, TextData, load_texts, read_texts
 
 if TYPE_CHECKING:
@@ -153,22 +154,15 @@ def explain_text(
     explanation = fitted.explain(rows)
     milliseconds = 1000 * (time.perf_counter() - start) / len(rows)
     predicted = [str(label) for label in fitted.predict(rows)]
-    written = []
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        explanation.save(out)
-        written.append(str(out))
-    if html is not None:
-        from bench.demo import versions
-        from bench.pages import write_page
-        from bench.provenance import provenance
-
-        made = {"command": command, **provenance(), "versions": versions()}
-        lead = f"{len(rows):,} texts, explained by the model that predicts them."
-        write_page(
-            html, "Explanations of texts", lead, [heat_maps(fitted, explanation, rows)], made
-        )
-        written.append(str(html))
+    written = keep_explained(
+        explanation,
+        out=out,
+        html=html,
+        of="texts",
+        what="texts",
+        sections=lambda: [heat_maps(fitted, explanation, rows)],
+        command=command,
+    )
     outputs = (
         [explanation.output_position(label) for label in predicted] if fitted.classes_ else []
     )

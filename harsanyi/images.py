@@ -18,10 +18,17 @@ from harsanyi.image_config import image_settings
 from harsanyi.image_fitting import ImageLoss, ImageSchedule, fit_images, outputs_of
 from harsanyi.image_net import HarsanyiImageNet
 from harsanyi.image_processing import HarsanyiImageProcessor
-from harsanyi.losses import prediction_loss
+from harsanyi.outputs import (
+    HarsanyiOutput,
+    explained,
+    given,
+    label_loss,
+    problem_of,
+    targets_of,
+)
 from harsanyi.patches import FeatureEncoder, feature_map
 from harsanyi.pixels import as_images, channels_of
-from harsanyi.pretrained import HarsanyiConfig, HarsanyiOutput, HarsanyiPreTrainedModel
+from harsanyi.pretrained import HarsanyiConfig, HarsanyiPreTrainedModel
 
 if TYPE_CHECKING:
     from baselines.explanation import Explanation
@@ -172,27 +179,19 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
             Loss, logits, Shapley values, base values and additivity gap.
         """
         logits, shapley, base = self.net.attribute(pixel_values, present)
-        output = HarsanyiOutput(
-            loss=None if labels is None else self._loss(pixel_values, logits, labels),
-            logits=logits,
-            shapley_values=shapley,
-            base_values=base,
-            additivity_gap=shapley.sum(1) - (logits - base),
-        )
-        return output.to_tuple() if return_dict is False else output
+        loss = None if labels is None else self._loss(pixel_values, logits, labels)
+        return given(explained(logits, shapley, base, loss), return_dict)
 
     def _loss(self, x: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        regression = self.config.problem_type == "regression"
-        kind = "regression" if regression else "classification"
-        if regression and labels.ndim == 1:
-            labels = labels[:, None]
+        problem = problem_of(self.config)
         if not self.training:
-            return prediction_loss(logits, labels, problem_type=kind)
+            return label_loss(logits, labels, problem)
         schedule = ImageSchedule(coalition_weight=self.config.coalition_weight)
         # torch's own stream, which Trainer seeds and restores, numbers the coalitions
         seed = int(torch.randint(2**62, ()))
         generator = torch.Generator().manual_seed(seed)
-        return ImageLoss(schedule, kind)(self.net, (x, labels), generator)
+        targets = targets_of(labels, problem)
+        return ImageLoss(schedule, problem)(self.net, (x, targets), generator)
 
     def fit(
         self,

@@ -1,19 +1,25 @@
 """Harsanyi nets as transformers models; importing this file registers the Auto classes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.utils.generic import ModelOutput
 
 from baselines.explanation import Explanation
 from baselines.saved_models import check_files, load_strictly
-from harsanyi.losses import COALITION_WEIGHT, CoalitionLoss, prediction_loss
+from harsanyi.losses import COALITION_WEIGHT, CoalitionLoss
 from harsanyi.net import HarsanyiNet
+from harsanyi.outputs import (
+    HarsanyiOutput,
+    explained,
+    given,
+    label_loss,
+    problem_of,
+    targets_of,
+)
 
 FORMAT = 1
 """Version of the saved form; another one is refused."""
@@ -98,25 +104,6 @@ class HarsanyiConfig(PreTrainedConfig):
         return image_config(size, players, **options)
 
 
-@dataclass
-class HarsanyiOutput(ModelOutput):
-    """What a Harsanyi model returns.
-
-    Attributes:
-        loss: Scalar, when labels were given.
-        logits: `(b, k)`.
-        shapley_values: `(b, n, k)`, exact for the model's own game.
-        base_values: `(b, k)`, the logits with nobody present.
-        additivity_gap: `(b, k)`, sum of the values minus what it should be, as measured.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    shapley_values: Tensor | None = None
-    base_values: Tensor | None = None
-    additivity_gap: Tensor | None = None
-
-
 class HarsanyiPreTrainedModel(PreTrainedModel):
     """Shared by all shells: strict loading, safetensors only."""
 
@@ -196,23 +183,15 @@ class HarsanyiForClassification(HarsanyiPreTrainedModel):
             Loss, logits, Shapley values, base values and additivity gap.
         """
         logits, shapley, base = self.net.attribute(x, present)
-        output = HarsanyiOutput(
-            loss=None if labels is None else self._loss(x, logits, labels),
-            logits=logits,
-            shapley_values=shapley,
-            base_values=base,
-            additivity_gap=shapley.sum(1) - (logits - base),
-        )
-        return output.to_tuple() if return_dict is False else output
+        loss = None if labels is None else self._loss(x, logits, labels)
+        return given(explained(logits, shapley, base, loss), return_dict)
 
     def _loss(self, x: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        regression = self.config.problem_type == "regression"
-        kind = "regression" if regression else "classification"
-        if regression and labels.ndim == 1:
-            labels = labels[:, None]
-        if self.training:
-            return CoalitionLoss(kind, self.config.coalition_weight)(self.net, x, labels)
-        return prediction_loss(logits, labels, problem_type=kind)
+        problem = problem_of(self.config)
+        if not self.training:
+            return label_loss(logits, labels, problem)
+        loss = CoalitionLoss(problem, self.config.coalition_weight)
+        return loss(self.net, x, targets_of(labels, problem))
 
     def explain(self, x: Tensor, present: Tensor | None = None) -> Explanation:
         """Exact Shapley values of raw rows `(b, n)`."""

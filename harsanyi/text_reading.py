@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from harsanyi.outputs import label_loss, problem_of
 from harsanyi.sentence_encoders import Encoder, encode_sentences, named_encoder
 from harsanyi.text_fitting import bundles
 from harsanyi.text_labels import check_labels, plain_labels
@@ -29,13 +30,6 @@ class ReadsTexts:
     net: TextNet
     tokenizer: PreTrainedTokenizerFast | None
     encoder: Encoder | None
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if self.config.problem_type == "regression":
-            return torch.nn.functional.mse_loss(
-                logits, labels.reshape(logits.shape).to(logits.dtype)
-            )
-        return torch.nn.functional.cross_entropy(logits, labels)
 
     def _data(
         self, texts: list[Text]
@@ -102,12 +96,13 @@ class ReadsTexts:
         targets = self._targets(labels)
         x, types, real, _ = self._data(listed)
         parts = bundles(x, types, real, 256)
+        problem = problem_of(self.config)
 
         def mean_loss(net: Any) -> float:  # noqa: ANN401
             total = 0.0
             for one in parts:
                 logits = net(one.x, real=one.real, types=one.types)
-                total += float(self._loss(logits, targets[one.rows])) * len(one.rows)
+                total += float(label_loss(logits, targets[one.rows], problem)) * len(one.rows)
             return total / len(x)
 
         return mean_loss

@@ -19,8 +19,16 @@ from transformers import (
 )
 
 from baselines.explanation import Explanation
+from harsanyi.outputs import (
+    HarsanyiOutput,
+    explained,
+    given,
+    label_loss,
+    problem_of,
+    targets_of,
+)
 from harsanyi.player_finders import find_players, read_tokenizer, settings_of
-from harsanyi.pretrained import HarsanyiConfig, HarsanyiOutput, HarsanyiPreTrainedModel
+from harsanyi.pretrained import HarsanyiConfig, HarsanyiPreTrainedModel
 from harsanyi.sentence_encoders import Encoder
 from harsanyi.text_designs import DESIGNS, specs_of
 from harsanyi.text_dividends import text_dividends
@@ -282,14 +290,9 @@ class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
         logits, shapley, base = self.net.attribute(
             x, present, real=real, types=types, tolerance=self.config.tolerance
         )
-        output = HarsanyiOutput(
-            loss=None if labels is None else self._loss(logits, labels),
-            logits=logits,
-            shapley_values=shapley,
-            base_values=base,
-            additivity_gap=shapley.sum(1) - (logits - base),
-        )
-        return output.to_tuple() if return_dict is False else output
+        problem = problem_of(self.config)
+        loss = None if labels is None else label_loss(logits, labels, problem)
+        return given(explained(logits, shapley, base, loss), return_dict)
 
     def _training_output(
         self,
@@ -302,20 +305,19 @@ class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
     ) -> HarsanyiOutput | tuple[Tensor, ...]:
         if present is not None:
             logits = self.net(x, present, real=real, types=types)
-            output = HarsanyiOutput(loss=self._loss(logits, labels), logits=logits)
-            return output.to_tuple() if return_dict is False else output
+            loss = label_loss(logits, labels, problem_of(self.config))
+            return given(HarsanyiOutput(loss=loss, logits=logits), return_dict)
         there = (
             real
             if real is not None
             else (x != self.config.padding if x.ndim == 2 else torch.ones_like(x[..., 0]).bool())
         )
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
-        regression = self.config.problem_type == "regression"
-        loss = TextLoss(regression, self.config.coalition_weight)
-        targets = labels.reshape(len(labels), -1) if regression else labels
+        problem = problem_of(self.config)
+        loss = TextLoss(problem == "regression", self.config.coalition_weight)
         bundle = Bundle(torch.arange(len(x)), x, types, there)
-        output = HarsanyiOutput(loss=loss(self.net, (bundle, targets), generator))
-        return output.to_tuple() if return_dict is False else output
+        found = loss(self.net, (bundle, targets_of(labels, problem)), generator)
+        return given(HarsanyiOutput(loss=found), return_dict)
 
     # --- texts in, answers out -------------------------------------------------------------
 

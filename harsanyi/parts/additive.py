@@ -99,6 +99,16 @@ class AdditivePart(nn.Module):
             terms = terms - present[..., None].to(terms.dtype) * self.means
         return terms
 
+    def attribute(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Value `(b, k)`, Shapley values `(b, n, k)` and the value of nobody from one reading."""
+        features = self.features(x, present)
+        value, shapley = features @ self.weights, self._by_player(features)
+        if self.absent == "zero":
+            return value, shapley, torch.zeros_like(value)
+        there = present.to(value.dtype)
+        value = value + (1 - there) @ self.means
+        return value, shapley - there[..., None] * self.means, self.means.sum(0).expand_as(value)
+
     def terms(self, x: Tensor, present: Tensor) -> Dividends:
         """The part as one dividend per player."""
         from harsanyi.dividends import Dividends

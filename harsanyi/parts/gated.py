@@ -180,8 +180,10 @@ class GatedPart(nn.Module):
         return self._read(vectors)
 
     def _read(self, vectors: list[Tensor]) -> Tensor:
+        # as `attribute` adds up, to the last bit; training has no use for dividends one by one
+        read = _summed if torch.is_grad_enabled() else _added
         pairs = _alike(vectors, list(self.readouts))
-        return reduce(add, [_dividends(z, w).sum(0) for z, w in pairs]).to(vectors[0].dtype)
+        return reduce(add, [read(z, w) for z, w in pairs]).to(vectors[0].dtype)
 
     def shapley(self, x: Tensor, present: Tensor) -> Tensor:
         """Shapley values `(b, n, k)` of all outputs, as matrix products."""
@@ -260,6 +262,20 @@ def _alike(vectors: list[Tensor], *others: list[Tensor]) -> list[tuple[Tensor, .
 
 def _dividends(z: Tensor, readout: Tensor) -> Tensor:
     """Dividends `(u, b, k)` of units, half precision raised to float32 before adding up."""
-    if z.dtype in (torch.bfloat16, torch.float16):
-        z, readout = z.float(), readout.float()
-    return torch.bmm(z, readout)
+    return torch.bmm(*_wide(z, readout))
+
+
+def _added(z: Tensor, readout: Tensor) -> Tensor:
+    """Sum `(b, k)` of dividends."""
+    return _dividends(z, readout).sum(0)
+
+
+def _summed(z: Tensor, readout: Tensor) -> Tensor:
+    """The same in one product, the dividends never written down."""
+    z, readout = _wide(z, readout)
+    return rearrange(z, "u b d -> b (u d)") @ rearrange(readout, "u d k -> (u d) k")
+
+
+def _wide(*tensors: Tensor) -> tuple[Tensor, ...]:
+    half = tensors[0].dtype in (torch.bfloat16, torch.float16)
+    return tuple(tensor.float() for tensor in tensors) if half else tensors

@@ -131,7 +131,7 @@ def finish_rows(ax: "Axes", labels: Sequence[str], reach: Sequence[float]) -> No
     ax.set_yticklabels(labels, parse_math=False)
     ax.set_ylim(len(labels) - 0.4, -0.6)
     low, high = min(reach), max(reach)
-    room = 0.17 * ((high - low) or 1.0)
+    room = 0.2 * ((high - low) or 1.0)  # a number of seven signs, in half the width of a page
     ax.set_xlim(low - room, high + room)
     ax.grid(axis="x", color=GRID, linewidth=0.6, zorder=0)
 

@@ -49,6 +49,12 @@ def test_the_text_example_is_exact_and_writes_what_it_shows(tmp_path, capsys):
     assert "absent against deleted: 0e+00" in capsys.readouterr().out
 
 
+def test_the_picture_example_draws_one_row_and_many(tmp_path):
+    path = load("picture").main([], tmp_path / "new" / "values.png", rows=20)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size > 20_000  # an empty page has a tenth of that
+
+
 def test_the_search_example_adds_up_on_the_documentation(capsys):
     assert load("search").main([]) < 1e-10
     assert "score" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """Selections per imputer on S1 to S3: what LEX (Senetaire et al., 2023) is about.
 
-    harsanyi paper lex --out runs/lex            # 2,000 rows, few epochs
+    harsanyi paper lex --out runs/lex            # 6,000 rows, 30 epochs: minutes
     harsanyi paper lex --out runs/lex --full     # 10,000 rows, three seeds
 
 One cell is one data set, imputer and seed, and one shard of a resumable job.
@@ -63,9 +63,9 @@ MEASURES = (
 class Budget:
     """Rows of training and test, and passes of the networks (None lets them decide)."""
 
-    rows: int = 2_000
+    rows: int = 6_000
     scored: int = 1_000
-    epochs: int | None = 12
+    epochs: int | None = 30
     judge_epochs: int = 20
 
 

@@ -57,7 +57,9 @@ class Table:
         )
         for i, (heading, _, _) in enumerate(self.columns):
             numeric = any(isinstance(row[i].sort, float) for row in self.rows)
-            drawn.add_column(Text(heading), justify="right" if numeric else "left", no_wrap=True)
+            side = "right" if numeric else "left"
+            # in a narrow terminal words fold, so that no number is lost
+            drawn.add_column(Text(heading), justify=side, no_wrap=numeric, overflow="fold")
         for row in self.rows:
             drawn.add_row(*(Text(cell.text) for cell in row))
         return drawn

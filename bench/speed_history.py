@@ -142,7 +142,9 @@ def speed_table(now: Speeds, before: Speeds | None = None) -> Table:
         earlier = float("nan") if before is None else before.seconds.get(name, float("nan"))
         ratio = ratios.get(name, float("nan"))
         verdict = "new" if math.isnan(ratio) else "regression" if ratio > SLOWER else "as before"
-        noted = ", ".join(f"{key} {value}" for key, value in now.extra.get(name, {}).items())
+        noted = ", ".join(
+            f"{key} {_brief(value)}" for key, value in now.extra.get(name, {}).items()
+        )
         short = name.rpartition("/")[2]
         rows.append(
             [
@@ -159,6 +161,10 @@ def speed_table(now: Speeds, before: Speeds | None = None) -> Table:
         words = ", ".join(f"{key} {value}" for key, value in before.made.items())
         note = f"Stored run: {words}."
     return Table("Speed", columns, rows, note)
+
+
+def _brief(value: Any) -> str:  # noqa: ANN401 - what a benchmark noted
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def compared(path: str | PathLike[str]) -> Table:

@@ -22,7 +22,8 @@ from harsanyi.parts.tree_readers import (
     read_lightgbm,
     read_xgboost,
 )
-from harsanyi.parts.trees import FEW, TreePart, box_weights
+from harsanyi.parts.tree_walks import box_weights
+from harsanyi.parts.trees import FEW, TreePart
 from harsanyi.spectrum import term_mass
 
 N = 8

@@ -54,6 +54,7 @@ def test_values_of_a_mixture_cost_few_of_its_logits(fitted, benchmark):
         "additivity_gap": gap,
     }
     assert gap <= 1e-4
+    assert explain / logits <= GOAL
 
 
 def step_of(module, loss):

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harsanyi.parts.trees import DEEPEST, SHIFT
+from harsanyi.parts.tree_walks import SHIFT
+from harsanyi.parts.trees import DEEPEST
 
 LEAF = -1
 

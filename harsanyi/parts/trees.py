@@ -17,19 +17,19 @@ from torch import Tensor, nn
 
 from harsanyi.float64 import held, hold, overwrite
 from harsanyi.parts.tree_descent import DEAD, STATES, Descent, read_descent, state_weights
+from harsanyi.parts.tree_walks import SHIFT, WalksTrees, box_weights, pick
 
 if TYPE_CHECKING:
     from harsanyi.dividends import Dividends
     from harsanyi.parts.tree_readers import Forest
 
-DEEPEST = 8  # a walk's state has two bits a level and a node's first level three
-SHIFT = 3
+DEEPEST = 8  # a walk's state has two bits a level, and SHIFT bits tell the levels apart
 ROWS = 256  # that go through the trees together
 CELLS = 2**17  # leaves times rows that are worked on at once: small enough for a cache
 FEW = 8  # rows that walk one by one
 
 
-class TreePart(nn.Module):
+class TreePart(WalksTrees, nn.Module):
     """Boosted trees, their outputs and exact Shapley values.
 
     All structure is in integer buffers (cuts and the baseline as the bits of a float64), so a
@@ -167,10 +167,10 @@ class TreePart(nn.Module):
             position = torch.arange(len(self.nodes), dtype=torch.int32, device=x.device)
             position = position.expand(b, -1)
             for level in levels:
-                literal = _pick(level, position) >> SHIFT
-                true = _pick(flat, literal + start)
+                literal = pick(level, position) >> SHIFT
+                true = pick(flat, literal + start)
                 position = 2 * position + 1 - true
-            leaf = _pick(self.values.flatten(), position)
+            leaf = pick(self.values.flatten(), position)
             margins = leaf.to(self._sum_dtype()).reshape(b, self.n_margins, -1).sum(-1)
             outputs.append(self._read(margins))
         return torch.cat(outputs) if outputs else x.new_zeros(0, self.n_outputs)
@@ -202,40 +202,6 @@ class TreePart(nn.Module):
                 descent.pay(differs, weights, phi, room)
             out.append(self._read(rearrange(phi[:-1], "(g n) b -> b n g", g=self.n_margins)))
         return torch.cat(out)
-
-    def _shapley_by_walks(self, x: Tensor, present: Tensor) -> Tensor:
-        """The same row by row: each walks every tree with the given and the baseline cells at once.
-
-        It forks where they part, so only leaves that some coalition reaches are visited.
-        """
-        _, _, weights, players, lowest = self._levels()
-        size = self.n_margins * self.n_players
-        out = []
-        for rows in self._chunks(x.shape[0], fork=16):
-            b = x[rows].shape[0]
-            row, leaf, state = self._walk(x[rows], present[rows])
-            value = _pick(self.values.flatten(), leaf).to(self._sum_dtype())
-            weights = weights.to(value.dtype)
-            margin = leaf // (self.n_trees << self.depth)
-            start = row * size + margin * self.n_players
-            phi = value.new_zeros(b * size)
-            tree, leaf = leaf >> self.depth, leaf & (2**self.depth - 1) | 2**self.depth
-            rest = (state | state >> self.depth) & (2**self.depth - 1)
-            items = (start, tree * (2**self.depth - 1) - 1, leaf, state, value, rest)
-            for turn in range(self.depth):
-                # one member of every item at a time, the one met first; at first all items, as
-                # those without members have no weight
-                items = items if turn == 0 else _where(rest > 0, items)
-                start, tree, leaf, state, value, rest = items
-                level = _pick(lowest, rest)
-                node = tree + (leaf >> (self.depth - level))
-                case = state + ((state >> self.depth + level & 1) << 2 * self.depth)
-                phi.index_add_(0, start + _pick(players, node), value * _pick(weights, case))
-                rest = rest & (rest - 1)
-                items = (start, tree, leaf, state, value, rest)
-            phi = phi.reshape(b, self.n_margins, self.n_players).transpose(1, 2)
-            out.append(self._read(phi))
-        return torch.cat(out) if out else x.new_zeros(0, self.n_players, self.n_outputs)
 
     def term_mass(self, x: Tensor, present: Tensor) -> Tensor:
         """Sum of the absolute dividends of all leaves by order.
@@ -296,86 +262,6 @@ class TreePart(nn.Module):
             constant,
             boxes=(Boxes(features, inside, absent, values),),
         )
-
-    def boxes(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The leaves that can be reached, as boxes.
-
-        Args:
-            x: Raw rows `(b, n)`, float64.
-            present: Present players, bool `(b, n)`.
-
-        Returns:
-            Features `(t, d)` padded with -1; inside and absent `(b, t, d)` (a leaf that is dead
-            for a row has a player in both); values `(t, k)`; constants `(b, k)` of the leaves
-            that hold with nobody and everybody. `v(S)` is the constant plus the sum of the values
-            of boxes whose inside members are all in S and whose absent members are not.
-        """
-        b = x.shape[0]
-        row, leaf, state = self._walk(x, present)
-        value = _pick(self.values.flatten(), leaf).to(self._sum_dtype())
-        margin = (leaf // (self.n_trees << self.depth)).long()
-        fixed = state == 0
-        constant = value.new_zeros(b, self.n_margins)
-        constant.index_put_((row[fixed].long(), margin[fixed]), value[fixed], accumulate=True)
-        row, leaf, state = row[~fixed], leaf[~fixed], state[~fixed]
-        reached, box = torch.unique(leaf, return_inverse=True)
-        features, duplicate = self._path(reached)
-        shape = (b, len(reached), self.depth)
-        # A leaf no walk of a row reached is dead there: its first player is in both masks.
-        first = torch.arange(self.depth, device=x.device) == 0
-        inside, absent = first.expand(shape).clone(), first.expand(shape).clone()
-        level = torch.arange(self.depth, dtype=torch.int32, device=x.device)
-        inside[row.long(), box] = (state[:, None] >> level & 1).bool()
-        absent[row.long(), box] = (state[:, None] >> (self.depth + level) & 1).bool()
-        features = features.masked_fill(duplicate, -1)
-        margin = (reached // (self.n_trees << self.depth)).long()
-        values = _pick(self.values.flatten(), reached).to(self._sum_dtype())
-        values = values[:, None] * self.readout.to(values.dtype)[margin]
-        base = self._read(constant)
-        return features, inside, absent, values, base
-
-    def _walk(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows, leaves and states of every pair of a row and a leaf that some coalition reaches.
-
-        Bit `j` of a state says that the player first met at level `j` must be present, bit
-        `depth + j` that it must be absent.
-        """
-        levels = self._levels()[0]
-        given = self._bits(torch.where(present, x, self.baseline)).int()
-        base = self._bits(self.baseline[None]).int()
-        bits = (given << self.depth + 1 | base << self.depth + 2).flatten()
-        turns = fork_turns(self.depth).to(x.device)
-        met = 1 | 1 << self.depth
-        b, trees = x.shape[0], len(self.nodes)
-        start = torch.arange(b, dtype=torch.int32, device=x.device) * self.n_literals
-        start = start.repeat_interleave(trees)
-        position = torch.arange(trees, dtype=torch.int32, device=x.device).repeat(b)
-        state = torch.zeros_like(start)
-        for level in levels:
-            node = _pick(level, position)
-            first = node & (2**SHIFT - 1)
-            both = _pick(bits, start + (node >> SHIFT))
-            turn = _pick(turns, (state >> first) & met | both)
-            position = torch.add(turn & 1, position, alpha=2)
-            at = (turn > 1).nonzero()[:, 0]
-            forked = 1 << _pick(first, at)
-            before = _pick(state, at)
-            state.index_copy_(0, at, before | forked)
-            # the twin goes where the baseline's cell goes, to the other side
-            state = torch.cat([state, before | forked << self.depth])
-            position = torch.cat([position, _pick(position, at) ^ 1])
-            start = torch.cat([start, _pick(start, at)])
-        return start // max(1, self.n_literals), position, state
-
-    def _path(self, leaf: Tensor) -> tuple[Tensor, Tensor]:
-        """Players `(t, d)` met on the way to leaves, and where a player was met before."""
-        levels, players = self._levels()[:2]
-        met, again = [], []
-        for j, (level, player) in enumerate(zip(levels, players, strict=True)):
-            node = leaf >> (self.depth - j)
-            met.append(_pick(player, node).long())
-            again.append((_pick(level, node) & (2**SHIFT - 1)) < j)
-        return torch.stack(met, -1), torch.stack(again, -1)
 
     def _bits(self, x: Tensor) -> Tensor:
         """Truth of every literal on raw rows, uint8 `(b, literals)`."""
@@ -463,52 +349,3 @@ class TreePart(nn.Module):
     def _read(self, margins: Tensor) -> Tensor:
         readout = self.readout.to(margins.dtype)
         return torch.einsum("...g,gk->...k", margins, readout).to(self.values.dtype)
-
-
-def fork_turns(depth: int) -> Tensor:
-    """Where a walk goes at a node, by what it knows.
-
-    Args:
-        depth: Levels of the tree.
-
-    Returns:
-        Int32 `(2**(depth + 3),)`, by bit 0 (the player is present), bit `depth` (it is absent), bit
-        `depth + 1` (its given cell goes left) and bit `depth + 2` (the baseline's does): bit 0 for
-        right, bit 1 for a fork, the given cell's way first.
-    """
-    index = torch.arange(2 ** (depth + 3), dtype=torch.int32)
-    taken, dropped, given, base = (index >> i & 1 for i in (0, depth, depth + 1, depth + 2))
-    fork = (given ^ base) & ~(taken | dropped) & 1
-    left = given ^ ((given ^ base) & dropped)
-    return 1 - left | fork << 1
-
-
-def box_weights(depth: int) -> Tensor:
-    """Shapley weights of a member of A, then of C, for every state of a walk.
-
-    Args:
-        depth: Levels; a state has `2 * depth` bits, first A's, then C's.
-
-    Returns:
-        Weights `(2 * 4**depth,)`, float64: (a-1)! c! / (a+c)! and -a! (c-1)! / (a+c)!.
-    """
-    sizes = [i.bit_count() for i in range(2**depth)]
-    table = torch.zeros(2, depth + 1, depth + 1, dtype=torch.float64)
-    for a in range(depth + 1):
-        for c in range(depth + 1 - a):
-            whole = math.factorial(a + c)
-            if a:
-                table[0, c, a] = math.factorial(a - 1) * math.factorial(c) / whole
-            if c:
-                table[1, c, a] = -math.factorial(a) * math.factorial(c - 1) / whole
-    size = torch.tensor(sizes)
-    return table[:, size[:, None], size[None, :]].flatten()
-
-
-def _where(kept: Tensor, items: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    at = kept.nonzero()[:, 0]
-    return tuple(_pick(item, at) for item in items)
-
-
-def _pick(table: Tensor, index: Tensor) -> Tensor:
-    return table.index_select(0, index.flatten()).reshape(index.shape)

@@ -251,17 +251,38 @@ MUTANTS = (
     ),
     Mutant(
         bug="a player met twice on a path forks twice",
-        file="harsanyi/parts/trees.py",
+        file="harsanyi/parts/tree_walks.py",
         source="fork = (given ^ base) & ~(taken | dropped) & 1",
         replacement="fork = (given ^ base) & 1",
         test="test_trees.py::test_two_tests_of_one_player_are_one_condition",
     ),
     Mutant(
         bug="the factorials of a leaf are those of a unanimity game",
-        file="harsanyi/parts/trees.py",
+        file="harsanyi/parts/tree_walks.py",
         source="math.factorial(a - 1) * math.factorial(c) / whole",
         replacement="1 / a",
         test="test_trees.py::test_shapley_values_equal_enumeration",
+    ),
+    Mutant(
+        bug="a player at two splits is counted absent twice where rows go together",
+        file="harsanyi/parts/tree_descent.py",
+        source="            for at, before in level.again:",
+        replacement="            for at, before in level.again[:0]:",
+        test="test_trees.py::test_many_rows_have_the_values_of_rows_alone",
+    ),
+    Mutant(
+        bug="trees that changed are not read anew",
+        file="harsanyi/parts/trees.py",
+        source="if self._read_trees is None or self._read_trees[0] != key:",
+        replacement="if self._read_trees is None:",
+        test="test_trees.py::test_trees_that_change_are_read_anew",
+    ),
+    Mutant(
+        bug="a preset swallows a recipe",
+        file="harsanyi/recipe.py",
+        source="if preset is not None and given:",
+        replacement="if preset is None and given[2:]:",
+        test="test_harsanyi_estimator.py::test_a_preset_takes_no_recipe",
     ),
     # Evaluation and truth
     Mutant(
@@ -353,8 +374,8 @@ MUTANTS = (
     Mutant(
         bug="the node enters a wave once where it belongs twice",
         file="harsanyi/parts/waves.py",
-        source="(sine, imaginary, value=point**2)",
-        replacement="(sine, imaginary, value=point)",
+        source="(sine2, imaginary, value=point**2)",
+        replacement="(sine2, imaginary, value=point)",
         test="test_additive.py::test_shapley_values_equal_enumeration",
     ),
     Mutant(

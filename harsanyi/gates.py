@@ -67,17 +67,17 @@ def value_gate(z: Tensor, children: Tensor, gamma: float, kind: ValueGate = "tan
     Source: Chen et al. (2023), eq. 6 (hard) and sec. 3.3 (geometric mean); their code (product).
     """
     members = children.detach()
+    soft = z.abs() if kind == "hard" else torch.tanh(gamma * z.abs())
+    closed = (soft == 0).to(z.dtype)
+    whole = (closed @ members.T == 0).to(z.dtype)
     if kind == "hard":
-        return ((z == 0).to(z.dtype) @ members.T == 0).to(z.dtype)
-    soft = torch.tanh(gamma * z.abs())
-    shut = -(torch.finfo(z.dtype).max ** 0.5)  # so far below any logarithm that its exp is 0
-    logs = torch.where(soft == 0, torch.ones_like(soft), soft).log().masked_fill(soft == 0, shut)
+        return whole
+    logs = (soft + closed).log()  # arithmetic, since masks at random mispredict branches
     total = logs @ members.T
     if children.requires_grad:
         # nothing now; backward to an indicator what its factor 1 - indicator * (1 - soft) would
         # give, which stays finite where log(soft) does not
         total = total + (soft - 1).detach() @ (children - members).T
     if kind == "tanh_mean":
-        mean = total / members.sum(-1).clamp(min=1)
-        total = torch.where(total < shut / 2, total, mean)
-    return total.exp()
+        total = total / members.sum(-1).clamp(min=1)
+    return whole * total.exp()

@@ -332,8 +332,8 @@ MUTANTS = (
     Mutant(
         bug="a child at zero does not close the value gate",
         file="harsanyi/gates.py",
-        source=".masked_fill(soft == 0, shut)",
-        replacement=".masked_fill(soft < 0, shut)",
+        source="whole = (closed @ members.T == 0)",
+        replacement="whole = (closed @ members.T >= 0)",
         test="test_gates.py::test_value_gate_closes_exactly_on_one_zero_among_any_number_of_children",
     ),
     Mutant(

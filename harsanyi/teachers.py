@@ -48,9 +48,14 @@ def soft_targets(
     if len(labels) == 0:
         labels = np.arange(p.shape[1])
     if len(labels) != p.shape[1]:
-        raise ValueError(f"teacher has {p.shape[1]} columns for classes {list(labels)}.")
+        raise ValueError(
+            f"teacher has {p.shape[1]} columns for classes {np.asarray(labels).tolist()}."
+        )
     if len(classes) and not np.isin(classes, labels).all():
-        raise ValueError(f"y holds classes {list(classes)}; the teacher knows {list(labels)}.")
+        raise ValueError(
+            f"y holds classes {np.asarray(classes).tolist()}; the teacher knows "
+            f"{np.asarray(labels).tolist()}."
+        )
     return p, labels
 
 

@@ -14,17 +14,15 @@ from baselines.explanation import Explanation
 from baselines.game import MaskedGame, PresenceGame
 from baselines.imputers import BaselineImputer, MarginalImputer
 from bench import evaluate, ground_truth, leaderboard, own_problem, paired_difference, sampled
+from bench.comparable import NotComparable
 from bench.contenders import contender_from, contender_table
 from bench.curves import removal_games
 from bench.evaluation import contender_generator
 from bench.judging import judge_problem
-from bench.comparable import NotComparable
 from bench.problems.problem import Problem
 from bench.problems.synthetic import airport, unanimity_sum
-from bench.standings import COLUMNS, imputer_rank_tau
+from bench.standings import COLUMNS, UNREPEATED, imputer_rank_tau
 from bench.truth import truth_generator
-
-TIMED = ["seconds", "cpu_seconds", "hardware", "date"]
 
 
 def network(seed: int = 0, n: int = 6, k: int = 2) -> torch.nn.Module:
@@ -180,7 +178,7 @@ def test_repeats_differ_by_seed_and_evaluations_do_not() -> None:
     assert (once.scores["squared_error"] == again.scores["squared_error"]).all()
     assert len({float(v) for v in once.scores["squared_error"].mean(1)}) == 3
     assert once.mean("seed_sensitivity") > 0
-    tables = [leaderboard([one]).drop(columns=TIMED) for one in (once, again)]
+    tables = [leaderboard([one]).drop(columns=list(UNREPEATED)) for one in (once, again)]
     pd.testing.assert_frame_equal(*tables)
 
 

@@ -287,8 +287,9 @@ class TreePart(WalksTrees, nn.Module):
 
     def _descents(self, b: int) -> list[Descent]:
         """The trees read against the baseline, in groups that suit `b` rows; kept until one changes."""
-        fixed = (self.nodes, self.values, self.literal_cut, self.sets, self.baseline_bits)
-        key = tuple((held.data_ptr(), held._version, held.device, held.dtype) for held in fixed)
+        bits: Any = self.baseline_bits  # a view of it made in inference mode has no version
+        fixed = (self.nodes, self.values, self.literal_cut, self.sets, bits)
+        key = tuple((t.data_ptr(), t._version, t.device, t.dtype) for t in fixed)
         if self._read_trees is None or self._read_trees[0] != key:
             self._read_trees = (key, {})
         trees = len(self.nodes)

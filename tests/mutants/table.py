@@ -741,8 +741,8 @@ MUTANTS = (
     Mutant(
         bug="weights answer under another config's class names",
         file="baselines/folders.py",
-        source='if about.get("config") != content_hash(config):',
-        replacement='if about.get("config") is None:',
+        source="signed is not None and signed != content_hash(config)",
+        replacement="signed is not None and not signed",
         test="test_lex.py::test_a_damaged_folder_is_refused[classes]",
     ),
     Mutant(

@@ -19,7 +19,7 @@ from baselines.canvas import number
 from baselines.explanation import Explanation
 from baselines.shards import atomic_write
 from bench.advice import which_method
-from bench.pages import Section, write_page
+from bench.pages import Reading, Section, write_page
 from bench.pictures import cost_of, in_words, pareto, picture, price_plot
 from bench.report_tables import (
     accuracy_table,
@@ -207,7 +207,8 @@ def explanation_sections(
         if explanation.exact
         else "Estimated, by sampling or by a learned explainer."
     )
-    texts = [explanation.plot.text(row) for row, _ in examples] if explanation.is_ragged else []
+    ragged = explanation.is_ragged
+    texts = [Reading(explanation.plot.text(row)) for row, _ in examples] if ragged else []
     sections = [Section("Examples", exact, pictures=pictures, texts=texts)]
     whole = []
     if not explanation.is_ragged and not is_image and explanation.player_mask is None:

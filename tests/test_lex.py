@@ -479,7 +479,9 @@ def test_bad_input_is_refused_by_argument(case):
         call()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "version", "weights", "classes", "NaN"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "missing", "version", "weights", "classes", "NaN"]
+)
 def test_a_damaged_folder_is_refused(tmp_path, damage):
     lex = small(imputer=BaselineImputer(0.0)).float()
     lex.classes = ["no", "yes"]

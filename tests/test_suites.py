@@ -260,8 +260,8 @@ def test_the_published_recipe_tells_what_of_it_is_alive(brief, tmp_path, monkeyp
     frame = published_suite.published_frame(plan)
     assert 0.5 < frame["score"].item() <= 1
     assert all(0 < frame[f"live_{block}"].item() <= 1 for block in (1, 2, 3))
-    main = plan_suite(tmp_path, tables=("adult",), models=("linear",), seeds=1)
-    cells = pd.DataFrame([{"table": "adult", "model": "linear", "seed": 0, "score": 0.5}])
+    main = plan_suite(tmp_path, tables=("diabetes",), models=("linear",), seeds=1)
+    cells = pd.DataFrame([{"table": "diabetes", "model": "linear", "seed": 0, "score": 0.5}])
     page = describe(cells.reindex(columns=["table", "model", "seed", *MEASURES]), main, MADE)
     assert "## The paper's recipe beside ours" in page
     assert f"{frame['live_3'].item():.1%}" in page

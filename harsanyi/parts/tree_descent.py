@@ -12,11 +12,12 @@ whole levels: bits and counts downwards, sums of leaves upwards, and a split pay
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from harsanyi.parts.tree_walks import member_weights
 
 DEAD = 16  # added to a count of absent players where no coalition reaches a node
 STATES = 256  # of one byte: counts below DEAD, and the dead
@@ -181,21 +182,14 @@ def read_descent(
 
 
 def state_weights(depth: int) -> Tensor:
-    """Shapley weights of a player that must be present, then of one that must be absent.
+    """`member_weights` by the state of a leaf.
 
     Args:
         depth: Most players of a leaf.
 
     Returns:
-        Weights `(2, (depth + 1) * STATES)`, float64, at a * STATES + c: (a-1)! c! / (a+c)! and
-        -a! (c-1)! / (a+c)!; 0 for the dead.
+        Weights `(2, (depth + 1) * STATES)`, float64, at a * STATES + c; 0 for the dead.
     """
     table = torch.zeros(2, depth + 1, STATES, dtype=torch.float64)
-    for a in range(depth + 1):
-        for c in range(depth + 1 - a):
-            whole = math.factorial(a + c)
-            if a:
-                table[0, a, c] = math.factorial(a - 1) * math.factorial(c) / whole
-            if c:
-                table[1, a, c] = -math.factorial(a) * math.factorial(c - 1) / whole
+    table[..., : depth + 1] = member_weights(depth)
     return table.flatten(1)

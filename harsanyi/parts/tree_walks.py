@@ -6,11 +6,12 @@ by best, and a program that is exported, which cannot look at the trees beforeha
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from harsanyi.indices import box_table
 
 SHIFT = 3  # bits of a node that hold the level where its player is first met
 
@@ -162,17 +163,25 @@ def box_weights(depth: int) -> Tensor:
     Returns:
         Weights `(2 * 4**depth,)`, float64: (a-1)! c! / (a+c)! and -a! (c-1)! / (a+c)!.
     """
-    sizes = [i.bit_count() for i in range(2**depth)]
+    size = torch.tensor([i.bit_count() for i in range(2**depth)])
+    return member_weights(depth)[:, size[None, :], size[:, None]].flatten()
+
+
+def member_weights(depth: int) -> Tensor:
+    """Shapley weights of a player that must be present, then of one that must be absent.
+
+    Args:
+        depth: Most players of a leaf.
+
+    Returns:
+        Weights `(2, depth + 1, depth + 1)`, float64, by the numbers a and c of such players:
+        (a-1)! c! / (a+c)! and -a! (c-1)! / (a+c)!.
+    """
+    others = torch.from_numpy(box_table("SII", 1, 1, depth - 1))  # less the player itself
     table = torch.zeros(2, depth + 1, depth + 1, dtype=torch.float64)
-    for a in range(depth + 1):
-        for c in range(depth + 1 - a):
-            whole = math.factorial(a + c)
-            if a:
-                table[0, c, a] = math.factorial(a - 1) * math.factorial(c) / whole
-            if c:
-                table[1, c, a] = -math.factorial(a) * math.factorial(c - 1) / whole
-    size = torch.tensor(sizes)
-    return table[:, size[:, None], size[None, :]].flatten()
+    table[0, 1:, :depth] = others
+    table[1, :depth, 1:] -= others
+    return table
 
 
 def _where(kept: Tensor, items: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

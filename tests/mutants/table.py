@@ -259,8 +259,8 @@ MUTANTS = (
     Mutant(
         bug="the factorials of a leaf are those of a unanimity game",
         file="harsanyi/parts/tree_walks.py",
-        source="math.factorial(a - 1) * math.factorial(c) / whole",
-        replacement="1 / a",
+        source="table[0, 1:, :depth] = others",
+        replacement="table[0, 1:, :depth] = others[:, :1]",
         test="test_trees.py::test_shapley_values_equal_enumeration",
     ),
     Mutant(

@@ -24,7 +24,7 @@ from amortized.objectives import Prediction, normalise
 from amortized.playing import GameCard, GameFactory
 from baselines.explanation import ESTIMANDS, Explanation
 from baselines.randomness import seeded
-from baselines.saved_models import check_files, load_strictly, settings_hash
+from baselines.saved_models import check_files, check_signature, load_strictly, settings_hash
 
 FORMAT = 2
 """Version of the saved form; another one is refused."""
@@ -461,12 +461,11 @@ class AmortizedExplainer(PreTrainedModel):
         Raises:
             ValueError: If they were saved under others.
         """
-        if int(self.signature) != self._signed():
-            raise ValueError(
-                "these weights were saved under other settings (encoder, head, normalizer, ends, "
-                "classes, game, estimand) or names (outputs, players) than those of config; load "
-                "them with the config they came with."
-            )
+        about = (
+            "settings (encoder, head, normalizer, ends, classes, game, estimand) or names "
+            "(outputs, players)"
+        )
+        check_signature(int(self.signature), self._signed(), about)
 
     def save_pretrained(
         self,

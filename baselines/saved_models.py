@@ -113,6 +113,24 @@ def check_numbers(state: Mapping[str, Tensor], folder: str | PathLike[str]) -> N
         raise ValueError(f"the weights in {folder} hold NaN in {', '.join(unknown[:5])}.")
 
 
+def check_signature(signed: int, expected: int, about: str) -> None:
+    """Check that weights belong to the settings and names of their config.
+
+    Args:
+        signed: `settings_hash` that the weights were saved with.
+        expected: The same of the config that came with them.
+        about: The settings and names that it is taken of, in words.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if signed != expected:
+        raise ValueError(
+            f"these weights were saved under other {about} than those of config; load them with "
+            "the config they came with."
+        )
+
+
 def settings_hash(settings: Mapping[str, Any]) -> int:
     """A number that weights are saved with, so that they are not read under other settings.
 

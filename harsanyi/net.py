@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.explanation import Explanation
-from baselines.saved_models import settings_hash
+from baselines.saved_models import check_signature, settings_hash
 from harsanyi.float64 import held, hold, overwrite
 from harsanyi.parts import Part, build
 from harsanyi.table import presence
@@ -146,12 +146,11 @@ class HarsanyiNet(nn.Module):
         Raises:
             ValueError: If they were saved under others.
         """
-        if int(self.signature) != self.signed():
-            raise ValueError(
-                "these weights were saved under other settings (parts, gate, gamma, activation, "
-                "absence, gauge) or names (players, outputs, categories, classes) than those of "
-                "config; load them with the config they came with."
-            )
+        about = (
+            "settings (parts, gate, gamma, activation, absence, gauge) or names (players, "
+            "outputs, categories, classes)"
+        )
+        check_signature(int(self.signature), self.signed(), about)
 
     @property
     def baseline(self) -> Tensor:

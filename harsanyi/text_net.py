@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from baselines.saved_models import settings_hash
+from baselines.saved_models import check_signature, settings_hash
 from harsanyi.indices import AGGREGATED, bernoulli, check_index, diagonal_rule
 from harsanyi.parts.sequences import build_sequence, draw, linear
 
@@ -143,12 +143,11 @@ class TextNet(nn.Module):
         Raises:
             ValueError: If they were saved under others.
         """
-        if int(self.signature) != self._settings():
-            raise ValueError(
-                "these weights were saved under other settings (parts, gauge, sizes, unit, encoder, "
-                "ids of padding and unknown) or names (classes, outputs) than those of config; load "
-                "them with the config they came with."
-            )
+        about = (
+            "settings (parts, gauge, sizes, unit, encoder, ids of padding and unknown) or names "
+            "(classes, outputs)"
+        )
+        check_signature(int(self.signature), self._settings(), about)
 
     @property
     def deletes(self) -> bool:

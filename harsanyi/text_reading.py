@@ -81,14 +81,14 @@ class ReadsTexts:
         return listed
 
     def _targets(self, labels: Sequence[Any]) -> Tensor:
-        classes = list(self.config.classes or [])
+        classes, plain = list(self.config.classes or []), plain_labels(labels)
         if not classes:
-            return check_finite(torch.tensor([float(y) for y in plain_labels(labels)]))[:, None]
+            return check_finite(torch.tensor([float(y) for y in plain]))[:, None]
         place = {label: i for i, label in enumerate(classes)}
-        unknown = sorted({str(y) for y in plain_labels(labels) if y not in place})
+        unknown = sorted({str(y) for y in plain if y not in place})
         if unknown:
             raise ValueError(f"labels has {unknown[:5]}; this model knows {classes}.")
-        return torch.tensor([place[y] for y in plain_labels(labels)])
+        return torch.tensor([place[y] for y in plain])
 
     def _validator(self, texts: Sequence[Text], labels: Sequence[Any]) -> Callable[[Any], float]:
         listed = self._check_pairs(texts)

@@ -47,7 +47,7 @@ def which_method(
         if best is None
         else f"score {_mean(exact[best], 'score'):.3f}, "
         f"price {_mean(exact[best], 'price'):+.3f} against the black box, "
-        f"{1000 * _mean(exact[best], 'seconds'):.2g} ms per row",
+        f"{1000 * _mean(exact[best], 'cpu_seconds'):.2g} ms per row",
     )
     selectors = _by_method([r for r in own if r["method_class"] == "selected"])
     best = _best(selectors, lambda rows: _mean(rows, "evalx_score"))
@@ -100,7 +100,7 @@ def which_method(
         ""
         if best is None
         else f"error {_mean(learned[best], 'nrmse'):.2g}, "
-        f"{1000 * _mean(learned[best], 'seconds'):.2g} ms per row once trained",
+        f"{1000 * _mean(learned[best], 'cpu_seconds'):.2g} ms per row once trained",
     )
     columns = [
         ("need", "need", "what you have and want"),

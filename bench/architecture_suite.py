@@ -9,6 +9,8 @@ One cell is one table, fold and architecture, and one shard of a resumable job.
 import copy
 import dataclasses
 import functools
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -86,6 +88,14 @@ def architecture_job(
 
     config = {"effort": dataclasses.asdict(effort), "hashes": [_hash(loader(t)) for t in tables]}
     return BoardJob(kind, cells, judge, config)
+
+
+def installed() -> list[str]:
+    """The architectures whose libraries are here; which are left out is said on standard error."""
+    if importlib.util.find_spec("interpret") is not None:
+        return list(ARCHITECTURES)
+    print("ebm is left out; pip install 'harsanyi[interpret]' brings it.", file=sys.stderr)
+    return [name for name in ARCHITECTURES if name != "ebm"]
 
 
 def judge_architecture(fold: Fold, name: str, command: str = "") -> Judged:
@@ -277,7 +287,7 @@ def finish(
     Args:
         folder: Where cells, tables and page lie.
         tables: Names by commas, `FILE.csv:TARGET` for a file of the user's; `TABLES` when empty.
-        models: Architectures by commas; all when empty.
+        models: Architectures by commas; when empty all whose libraries are installed.
         seeds: Folds per table, 1 when None.
         command: What repeats the run.
 
@@ -290,7 +300,7 @@ def finish(
     names = listed(tables, TABLES)
     job = architecture_job(
         names,
-        listed(models, ARCHITECTURES),
+        listed(models, ()) or installed(),
         seeds or 1,
         loader=table_by_name,
         command=command,

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABOUT = (
-    "Price: score of the black box less the architecture's, on the same test rows, with a "
-    "paired 95 % interval. Error: root of squared error over squared true values, against truth of "
-    "the model's own game (`own`) or of the black box (`box`). Leak: AUC that a probe gains "
-    "from seeing which players are shown. Judged: accuracy of an independent reader of a quarter "
-    "of the players, or of the method's own selection."
+    "Score: accuracy or R2 on the test rows, whole and with a random half of the columns absent. "
+    "Price: score of the black box (boosted trees) less the architecture's, on the same test rows, "
+    "with a 95 % interval: paired over rows for one fold, over folds (Student's t) for more. Methods "
+    "that explain the black box have its score, and so no price. Error: root of squared error over "
+    "squared true values, against truth of the model's own game (`own`) or of the black box (`box`); "
+    "a selection is no Shapley value and has none. Leak: AUC that a probe gains from seeing "
+    "which players are shown, with the mean of the folds' 95 % intervals. Judged: accuracy of an "
+    "independent reader of a quarter of the players, or of the method's own selection. Both are for "
+    "classes only. Times are CPU-seconds of one process; training includes the box and the labels "
+    "of an explainer that is trained on it."
 )
 
 
@@ -47,7 +52,7 @@ def with_prices(judged: Sequence[tuple[Cell, Judged]]) -> list[Evaluation]:
             other = references[cell[:2]].evaluation.facts
             if facts["method_class"] == "amortized":
                 extra = facts["train_seconds"] - other["train_seconds"]
-                facts["break_even"] = break_even(extra, facts["seconds"], other["seconds"])
+                facts["break_even"] = break_even(extra, facts["cpu_seconds"], other["cpu_seconds"])
         found.append(dataclasses.replace(one.evaluation, facts=facts))
     return found
 
@@ -82,7 +87,7 @@ def summary(judged: Sequence[tuple[Cell, Judged]]) -> "pd.DataFrame":
     Returns:
         Columns `table`, `method`, `metric`, `explains`, `seeds`, `score`, `masked_score`, `price`,
         `price_lo`, `price_hi`, `nrmse`, `spearman`, `leak_excess` with its ends, `evalx_score`,
-        `train_seconds`, `seconds`, `model_rows`, `nulls_passed`, `nulls_run`.
+        `train_seconds`, `seconds`, `cpu_seconds`, `model_rows`, `nulls_passed`, `nulls_run`.
     """
     import pandas as pd
 
@@ -121,7 +126,7 @@ def summary(judged: Sequence[tuple[Cell, Judged]]) -> "pd.DataFrame":
 _MEANS = (
     *("model_score", "masked_score", "nrmse", "spearman", "efficiency_gap", "seed_sensitivity"),
     *("max_sensitivity", "leak_excess", "leak_excess_lo", "leak_excess_hi", "evalx_score"),
-    *("train_seconds", "seconds", "model_rows", "evals", "flops", "peak_memory"),
+    *("train_seconds", "seconds", "cpu_seconds", "model_rows", "evals", "flops", "peak_memory"),
     *("nulls_passed", "nulls_run"),
 )
 
@@ -151,7 +156,7 @@ def summary_page(frame: "pd.DataFrame", made: Mapping[str, Any], command: str) -
         "leak_excess": "leak",
         "evalx_score": "judged",
         "train_seconds": "train s",
-        "seconds": "ms per row",
+        "cpu_seconds": "ms per row",
         "model_rows": "model rows",
     }
     for table in frame["table"].unique():
@@ -176,6 +181,6 @@ def _cell(name: str, row: Mapping[str, Any]) -> str:
     if name in ("price", "leak_excess"):
         low, high = row[f"{name}_lo"], row[f"{name}_hi"]
         return f"{value:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(low) else f"{value:.3f}"
-    if name == "seconds":
+    if name == "cpu_seconds":
         return f"{1000 * value:.3g}"
     return f"{value:.3f}" if name.endswith("score") or name == "score" else f"{value:.3g}"

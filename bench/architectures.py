@@ -6,7 +6,6 @@ Self-explaining models are judged on their own trained game, explainers of a bla
 import dataclasses
 import functools
 import tempfile
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from baselines.explanation import Explanation
 from bench.contenders import GameExplainer
+from bench.costs import cpu_clock
 from bench.problems.catalogue import box_problem
 from bench.problems.models import coded, fit_box, reference
 from bench.problems.own import OpenGame, own_problem
@@ -77,9 +77,9 @@ class Fold:
     @functools.cached_property
     def box(self) -> Any:  # noqa: ANN401 - a fitted pipeline
         """The black box on coded rows, and the reference for accuracy."""
-        start = time.perf_counter()
+        start = cpu_clock()
         box = fit_box(self.effort.box, self.table, self.learn, seed=self.seed)
-        self.box_seconds = time.perf_counter() - start
+        self.box_seconds = cpu_clock() - start
         return box
 
     @functools.cached_property
@@ -119,7 +119,7 @@ class Trained:
         problem: Test positions to the problem whose game its explanations are judged on.
         contender: A Problem to the explainer of its rows.
         method_class: How it comes by its values.
-        seconds: Wall-clock time of the training, labels for it included.
+        seconds: CPU-seconds of the training, labels for it included.
         has_truth: Whether its values are of an estimand that the game has a truth of.
         selects: Explanation to the shown players, bool `(b, n)`; the largest ones when None.
     """
@@ -148,7 +148,7 @@ def _harsanyi(preset: str | None = None) -> Train:
         classify = fold.table.task == "classification"
         kind = HarsanyiClassifier if classify else HarsanyiRegressor
         words: dict[str, Any] = {} if preset else dict(fold.effort.settings)
-        start = time.perf_counter()
+        start = cpu_clock()
         model = kind(
             preset=preset,  # pyright: ignore[reportArgumentType] - one of its presets
             epochs=fold.effort.epochs,
@@ -156,7 +156,7 @@ def _harsanyi(preset: str | None = None) -> Train:
             unknown="missing",
             **words,
         ).fit(_rows(fold, fold.learn), fold.table.y[fold.learn])
-        seconds = time.perf_counter() - start
+        seconds = cpu_clock() - start
         predict = own_prediction(model)
         name = f"{fold.table.name}/{preset or 'harsanyi'}@{fold.seed}"
         return Trained(
@@ -180,9 +180,9 @@ def _ebm(fold: Fold) -> Trained:
     unfitted = MODELS["ebm"](fold.table, fold.seed)
     if fold.effort.rounds is not None:
         unfitted.set_params(max_rounds=fold.effort.rounds, outer_bags=2)
-    start = time.perf_counter()
+    start = cpu_clock()
     fitted = unfitted.fit(_rows(fold, fold.learn), fold.table.y[fold.learn])
-    seconds = time.perf_counter() - start
+    seconds = cpu_clock() - start
     model = ExplainableBoosting(fitted, list(map(str, fold.table.X.columns)))
     name = f"{fold.table.name}/ebm@{fold.seed}"
     return Trained(
@@ -203,7 +203,7 @@ def _lex(make: Callable[[int], dict[str, Any]] | None = None, name: str = "lex")
         from amortized.lex.frames import LEXForTables
 
         n = fold.table.X.shape[1]
-        start = time.perf_counter()
+        start = cpu_clock()
         model = LEXForTables(
             target_rate=0.25,
             task=fold.table.task,
@@ -212,7 +212,7 @@ def _lex(make: Callable[[int], dict[str, Any]] | None = None, name: str = "lex")
             random_state=fold.seed,
             settings=None if make is None else make(max(1, round(0.25 * n))),
         ).fit(_rows(fold, fold.learn), fold.table.y[fold.learn])
-        seconds = time.perf_counter() - start
+        seconds = cpu_clock() - start
 
         def predict(rows: np.ndarray, present: np.ndarray | None) -> np.ndarray:
             if present is None:
@@ -304,7 +304,7 @@ def _amortized(objective: str) -> Train:
 
         games = problem(fold.learn[:1]).game_factory
         chosen = np.random.default_rng((fold.seed, 9)).permutation(fold.learn)[: effort.labelled]
-        start = time.perf_counter()
+        start = cpu_clock()
         words = presets.fastshap() if objective == "fastshap" else {}
         explainer = AmortizedExplainer.from_target(games, filled[chosen], **words)
         settings: dict[str, Any] = {"progress": False}
@@ -318,7 +318,7 @@ def _amortized(objective: str) -> Train:
                     games, filled[chosen], pairs=effort.pairs, progress=False
                 )
                 explainer.fit(store, **settings)
-        seconds = time.perf_counter() - start
+        seconds = cpu_clock() - start
         return Trained(
             predict=base.predict,
             problem=problem,

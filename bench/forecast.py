@@ -9,17 +9,16 @@ forecast from stored ones: a product of what each of their words (table, model, 
 import contextlib
 import json
 import math
-import os
 import re
 import statistics
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from baselines import shards
 from baselines.files import atomic_write
+from bench.costs import cpu_clock
 
 FILE = "costs.jsonl"
 """In the folder of a run: one line for each cell, `{"cell": ..., "cpu_seconds": ...}`."""
@@ -87,9 +86,9 @@ def cost_noted(folder: Path, cell: Sequence[str]) -> Iterator[None]:
         folder: Of the run.
         cell: Its words.
     """
-    start = _cpu_seconds()
+    start = cpu_clock()
     yield
-    line = json.dumps({"cell": without_seed(cell), "cpu_seconds": _cpu_seconds() - start})
+    line = json.dumps({"cell": without_seed(cell), "cpu_seconds": cpu_clock() - start})
     with open(folder / FILE, "a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 
@@ -186,11 +185,6 @@ def store(folders: Iterable[Path]) -> Path:
     said = {"made": dict(provenance()), "cells": cells}
     atomic_write(STORED, (json.dumps(said, indent=1, sort_keys=True) + "\n").encode())
     return STORED
-
-
-def _cpu_seconds() -> float:
-    used = os.times()
-    return time.process_time() + used.children_user + used.children_system
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.architecture_suite import architecture_job, finish_job
+from bench.architecture_suite import architecture_job, finish_job, installed
 from bench.architectures import ARCHITECTURES, Effort
 from bench.board_jobs import BoardJob, Cell, Judged
 from bench.problems.tabular import Table
@@ -107,7 +107,7 @@ def finish(
     Args:
         folder: Where cells, tables and page lie.
         tables: Not taken: the suite has its own.
-        models: Architectures by commas; all when empty.
+        models: Architectures by commas; when empty all whose libraries are installed.
         seeds: Not taken.
         command: What repeats the run.
 
@@ -121,7 +121,7 @@ def finish(
 
     if tables or seeds is not None:
         raise ValueError("the smoke suite has its own data and one seed; pass neither.")
-    chosen = tuple(listed(models, ARCHITECTURES))
+    chosen = tuple(listed(models, ()) or installed())
     architectures, games = smoke_jobs(chosen, command)
     plan = games.plan(Path(folder) / "games")
     games.run(plan)

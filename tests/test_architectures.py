@@ -1,6 +1,7 @@
 """Laws of the comparison of architectures: prices are paired, explanations judged on their game."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 
 from baselines.exact import exact_shapley
 from bench.advice import which_method
-from bench.architecture_suite import architecture_job, judge_architecture, losses
+from bench.architecture_suite import architecture_job, installed, judge_architecture, losses
 from bench.architecture_tables import price_interval, summary, summary_page, with_prices
 from bench.architectures import ARCHITECTURES, Effort, Fold, shown_players
 from bench.pictures import price_plot
@@ -137,6 +138,25 @@ def test_every_architecture_is_judged_on_numbers_too(name):
         assert row.explains == "own"
         assert row.nrmse < 1e-5
     assert (row.evals > 0) or name in ("lex", "realx")
+
+
+def test_a_missing_library_costs_one_architecture_and_not_the_run(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert set(ARCHITECTURES) - set(installed()) == {"ebm"}
+    assert "harsanyi[interpret]" in capsys.readouterr().err
+
+
+def test_training_is_counted_in_seconds_of_the_processor_and_sleep_costs_none(monkeypatch):
+    from bench import architectures
+
+    whole = architectures.fit_box
+    monkeypatch.setattr(
+        architectures, "fit_box", lambda *a, **words: (time.sleep(0.5), whole(*a, **words))[1]
+    )
+    one = fold()
+    wall = time.perf_counter()
+    assert one.box is not None
+    assert one.box_seconds < time.perf_counter() - wall - 0.4
 
 
 def test_unknown_architectures_are_refused_by_name():

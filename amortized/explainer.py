@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from amortized.adapters import adapter_settings
 from amortized.encoders import Encoder, Inputs, TextEncoder, make_encoder, spec_for
 from amortized.examples import as_examples
 from amortized.heads import NARROW, ends_head, make_head, read_head
@@ -54,7 +55,7 @@ class AmortizedConfig(PreTrainedConfig):
         training: Settings that `fit` takes where its caller says nothing.
         measures: What was measured on held-out labels.
         conformal: Half-widths of intervals.
-        adapters: Settings of LoRA adapters, or None.
+        adapters: Settings of the LoRA adapters that `fit` trains in place of the encoder, or None.
         format_version: Version of the saved form.
 
     Example:
@@ -206,8 +207,8 @@ class AmortizedExplainer(PreTrainedModel):
             ends: Where v(none) and v(all) come from when explaining: "predicted" by the
                 explainer, or "exact", two evaluations of the model.
             classes: "all" outputs at once, or the "predicted" one only.
-            lora: Rank of adapters that are trained in place of the encoder (extra `lora`); by
-                default 16 above 300 million parameters and none below.
+            lora: Rank of adapters that are trained in place of a text encoder and then added to its
+                weights (extra `lora`); by default 16 above 300 million parameters, none below.
             pretrained: Start the encoder from this folder or hub name instead.
             encoder: Settings of the encoder: `width`, `depth`, `grid` of rows and images; `padded`,
                 `max_length` and `layers` of texts, which reads with the first layers of the model.
@@ -272,10 +273,7 @@ class AmortizedExplainer(PreTrainedModel):
             explainer.to(next(network.parameters()).device)
         elif isinstance(found, Tensor):
             reader.standardise(found)
-        if lora is not None or _is_large(reader):
-            from amortized.adapters import add_adapters
-
-            add_adapters(explainer, 16 if lora is None else lora)
+        config.adapters = adapter_settings(reader, lora)
         explainer.attach(model).eval()
         return explainer
 
@@ -511,10 +509,6 @@ class AmortizedExplainer(PreTrainedModel):
         if model is not None:
             explainer.attach(model)
         return (explainer, info) if asked else explainer
-
-
-def _is_large(encoder: torch.nn.Module) -> bool:
-    return sum(parameter.numel() for parameter in encoder.parameters()) > 300_000_000
 
 
 AutoConfig.register(AmortizedConfig.model_type, AmortizedConfig)

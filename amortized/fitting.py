@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from amortized.adapters import adapted
 from amortized.examples import as_examples, pick
 from amortized.explaining import game_ends
 from amortized.labelled import Labels
@@ -140,28 +141,30 @@ def fit_explainer(
         gap = (found.ends - batch.ends) / module.end_scale
         return chosen(found, batch, scale, generator) + ENDS_WEIGHT * gap.square().mean()
 
-    history = training.fit(
-        explainer,
-        rows,
-        loss,
-        epochs=said["epochs"],
-        batch_size=said["batch_size"],
-        validate=lambda _: squared_error(explainer, judge, known_ends=True).mean().item(),
-        patience=said["patience"],
-        optimizer=training.AdamW(lr=said["lr"], weight_decay=said["weight_decay"]),
-        schedule=training.WarmupCosine() if said["schedule"] else None,
-        max_grad_norm=1.0,
-        key=key,
-        config={
-            "objective": repr(chosen),
-            "normalizer": explainer.config.normalizer,
-            "head": explainer.config.head,
-            "validation": held.content_hash,
-        },
-        checkpoint_dir=checkpoint_dir,
-        progress=progress,
-        description="explainer",
-    )
+    with adapted(explainer, key):
+        history = training.fit(
+            explainer,
+            rows,
+            loss,
+            epochs=said["epochs"],
+            batch_size=said["batch_size"],
+            validate=lambda _: squared_error(explainer, judge, known_ends=True).mean().item(),
+            patience=said["patience"],
+            optimizer=training.AdamW(lr=said["lr"], weight_decay=said["weight_decay"]),
+            schedule=training.WarmupCosine() if said["schedule"] else None,
+            max_grad_norm=1.0,
+            key=key,
+            config={
+                "objective": repr(chosen),
+                "normalizer": explainer.config.normalizer,
+                "head": explainer.config.head,
+                "adapters": explainer.config.adapters,
+                "validation": held.content_hash,
+            },
+            checkpoint_dir=checkpoint_dir,
+            progress=progress,
+            description="explainer",
+        )
     name = said["objective"] if isinstance(said["objective"], str) else type(chosen).__name__
     facts = {"objective": name, "epochs": history.epochs, "seconds": round(history.seconds, 3)}
     explainer.config.measures = (

@@ -42,21 +42,27 @@ def run_labels(
         raise ImportError(
             "run_labels needs Ray Data; install it with pip install 'harsanyi[ray]'."
         ) from error
-    todo = [
-        {"number": number, "shard": shard}
-        for number, one in enumerate(LabelStore(path).passes())
-        for shard in shards.pending(one.plan)
-    ]
+    todo = _missing(path)
     if not todo:
         return 0
     done = ray.data.from_items(todo, override_num_blocks=len(todo)).map(
         ShardWorker,
         fn_constructor_args=(path, make_model),
-        concurrency=workers,
+        compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=cpus_per_worker,
         num_gpus=gpus_per_worker,
     )
-    return done.count()
+    for _ in done.iter_rows():  # count() would not run a map: it changes no number of rows
+        pass
+    return len(todo) - len(_missing(path))
+
+
+def _missing(path: str) -> list[dict[str, int]]:
+    return [
+        {"number": number, "shard": shard}
+        for number, one in enumerate(LabelStore(path).passes())
+        for shard in shards.pending(one.plan)
+    ]
 
 
 class ShardWorker:

@@ -64,6 +64,7 @@ class TextEncoder(nn.Module):
         self.padded = padded
         self.tokenizer: Any = None
         self.width = int(self.network.config.hidden_size)
+        self.plain = False  # read as transformers does, padding and all
         self._tight: Any = None  # how it reads without padding, once that was looked up
 
     @property
@@ -170,7 +171,7 @@ class TextEncoder(nn.Module):
 
     def hidden(self, given: Inputs) -> Tensor:
         """Hidden states `(b, length, d)`; without gradients real tokens only, lying side by side."""
-        if torch.is_grad_enabled() or self.padded:
+        if torch.is_grad_enabled() or self.padded or self.plain:
             return self.network(**given).last_hidden_state
         if self._tight is None:
             layers = encoder_layers(self.network)

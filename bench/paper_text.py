@@ -28,6 +28,7 @@ from bench.provenance import provenance
 from bench.text_bench import FRESH, Bench, judged, load_bench, saved
 from bench.text_calibration import calibration
 from bench.text_energy import energy
+from bench.text_transfer import transfer
 
 
 def quality(bench: Bench, texts: int | None = None) -> dict[str, Any]:
@@ -140,22 +141,6 @@ def stability(bench: Bench, seeds: int = 3) -> dict[str, Any]:
 def as_truth(said: Explanation) -> Explanation:
     """An explanation as if it were exact, for agreement between two of them."""
     return dataclasses.replace(said, std_errors=torch.zeros_like(said.values))
-
-
-def transfer(bench: Bench) -> dict[str, Any]:
-    """The explainer on texts of another domain, under the same target."""
-    from bench.problems.text_data import load_texts
-
-    explainer = saved(bench)
-    other = [text for text in load_texts("yelp", "test").first(len(bench.test)).texts if text]
-    truth = bench.truth(other, "truth-yelp")
-    return {
-        "texts": "yelp",
-        "ceiling": float(np.nanmean(metrics.spearman_ceiling(truth))),
-        "scale": float(np.mean(metrics.squared_scale(truth))),
-        "amortized": judged(explainer.explain(other), truth),
-        "direct": {p: judged(bench.fresh(p, other), truth) for p in FRESH},
-    }
 
 
 def masking(bench: Bench, shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5)) -> dict[str, Any]:

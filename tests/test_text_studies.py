@@ -8,12 +8,14 @@ import torch
 
 from amortized import AmortizedExplainer
 from baselines.explanation import Explanation
-from bench import text_energy
+from bench import text_energy, text_transfer
 from bench.costs import count_flops
 from bench.paper_amortized import calibration_lines, energy_lines
+from bench.problems.text_data import TextData
 from bench.text_bench import Bench
 from bench.text_calibration import KINDS, calibration, forest, kind_of, worth_of_kinds
 from bench.text_energy import NOT_MEASURABLE, energy
+from bench.text_transfer import transfer
 from tests.test_amortized import words
 from tests.test_text import text_model
 
@@ -115,3 +117,21 @@ def test_an_untrained_explainer_has_no_account(bench, tmp_path) -> None:
     AmortizedExplainer.from_target(bench.model).save_pretrained(tmp_path / "explainer")
     with pytest.raises(ValueError, match="run quality first"):
         energy(bare)
+
+
+def test_an_explainer_of_single_texts_is_judged_on_pairs_under_its_own_target(
+    bench, monkeypatch
+) -> None:
+    given = words(12, seed=5)
+    pairs = list(zip(given, words(12, seed=6), strict=True))
+    sets = {"pairs": pairs, "singles": given}
+    monkeypatch.setattr(
+        text_transfer, "load_texts", lambda name, part: TextData(name, sets[name], None, ())
+    )
+    found = transfer(bench, ("pairs", "singles"))["sets"]
+    assert list(found) == ["templates", "pairs", "singles"]
+    assert found["pairs"]["players"] > found["singles"]["players"] + 1  # both texts play
+    for one in found.values():
+        assert one["relative_error"] == pytest.approx(one["amortized"]["mse"] / one["scale"])
+        errors = [one["direct"][p]["mse"] for p in (1, 8)]
+        assert errors[1] < errors[0]

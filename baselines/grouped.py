@@ -24,7 +24,7 @@ LISTED = 2**20
 def owen(
     game: Game,
     groups: Mapping[str, Sequence[int]] | Sequence[Sequence[int]],
-    budget: int,
+    budget: int = 2_000,
     *,
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
@@ -35,7 +35,8 @@ def owen(
         game: Games of `b` explicands and `n` players, none of them padding.
         groups: Positions of the players of each group, by name or in order; players in no group
             are groups of their own.
-        budget: Coalitions to evaluate per explicand, both ends included.
+        budget: Most coalitions to evaluate per explicand, both ends included; 2,000 by
+            default, which is exact up to four groups of six players.
         generator: Source of the random orders.
         chunk_size: Coalitions asked for at once.
 

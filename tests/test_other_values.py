@@ -130,6 +130,17 @@ def test_owen_values_equal_the_mean_over_all_allowed_orders():
     assert z.abs().max() <= 4.0
 
 
+def test_owen_values_without_a_budget_are_exact_up_to_four_groups_of_six():
+    groups = [list(range(start, start + 6)) for start in range(0, 24, 6)]
+    game = random_unanimity(24, 20, (1, 2, 3), seed=0).make()
+    answer = baselines.owen(game, groups)
+    assert answer.exact
+    assert answer.n_evals <= 2_000
+    sampled = baselines.owen(game, [[*groups[0], *groups[1]], *groups[2:]])
+    assert not sampled.exact
+    assert sampled.n_evals <= 2_000
+
+
 def test_owen_values_of_a_group_sum_to_its_shapley_value():
     table = random_table(6, seed=3).make().values
     owen = baselines.owen(TableGame(table), GROUPS, 64).values

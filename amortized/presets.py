@@ -104,33 +104,30 @@ def rationale(price: float = 0.01, coherence: float = 0.02) -> dict[str, Any]:
     }
 
 
-def lex_fixed(imputer: Imputer, target_rate: float | None = None) -> dict[str, Any]:
+def lex_fixed(imputer: Imputer | None = None, target_rate: float | None = None) -> dict[str, Any]:
     """LEX on a predictor that is trained on full inputs and kept: the regime that cannot leak.
 
     Args:
-        imputer: Draws what is not selected, such as `GaussianImputer.fit(X)`.
-        target_rate: Share of players to select.
+        imputer: Draws what is not selected, such as `GaussianImputer.fit(X)`; None leaves it to
+            the call that takes the keywords.
+        target_rate: Share of players to select; None leaves it to that call, too.
 
     Returns:
         Keywords of `LEX.for_tabular` and `LEX.for_images`.
 
     Source: Senetaire et al. (2023).
     """
-    return {
-        "imputer": imputer,
-        "target_rate": target_rate,
-        "regime": "frozen",
-        "m": 2,
-        "imputations": 4,
-    }
+    given = {"imputer": imputer, "target_rate": target_rate}
+    plugs = {name: plug for name, plug in given.items() if plug is not None}
+    return plugs | {"regime": "frozen", "m": 2, "imputations": 4}
 
 
-def lex_joint(imputer: Imputer, target_rate: float | None = None) -> dict[str, Any]:
+def lex_joint(imputer: Imputer | None = None, target_rate: float | None = None) -> dict[str, Any]:
     """LEX whose predictor starts from full inputs and then moves with the selector.
 
     Args:
-        imputer: Draws what is not selected.
-        target_rate: Share of players to select.
+        imputer: Draws what is not selected; None leaves it to the call that takes the keywords.
+        target_rate: Share of players to select; None leaves it to that call, too.
 
     Returns:
         Keywords of `LEX.for_tabular` and `LEX.for_images`.

@@ -286,6 +286,7 @@ def test_a_fitted_selector_has_the_asked_rate(rate):
         "rationale": presets.rationale(),
         "fixed": presets.lex_fixed(BaselineImputer(0.0), 0.4),
         "joint": presets.lex_joint(BaselineImputer(0.0), 0.4),
+        "plugged": dict(imputer=BaselineImputer(0.0), target_rate=0.4, **presets.lex_joint()),
         "cross-fitted": presets.lex_fixed(BaselineImputer(0.0), 0.4) | {"folds": 2},
         "top-k": {"imputer": BaselineImputer(0.0), "law": TopK(2)},
     }.items(),

@@ -182,6 +182,28 @@ def test_invase_is_reward_times_score_on_the_same_masks(batch):
     assert all((a - b).abs().max() < 1e-8 for a, b in zip(ours, theirs, strict=True))
 
 
+def test_invase_of_numbers_rewards_by_the_gaussian_likelihood(batch):
+    x, y = batch[0], batch[0] @ torch.tensor([1.0, -1.0, 0.0, 0.5, 0.0], dtype=torch.float64)
+    settings = {"imputer": GaussianImputer.fit(x), "width": 8, "random_state": 0}
+    lex = LEX.for_tabular(5, None, **(settings | presets.invase())).double()
+    lex.predictors.requires_grad_(False)
+    torch.nn.init.constant_(lex.log_scale, -0.3)
+    lex.draw(x, y, torch.Generator().manual_seed(6)).loss.mean().backward()
+    ours = gradients([lex.selector])
+    lex.zero_grad()
+    g = lex.selector(x)
+    z = Bernoulli().hard(g, Bernoulli().noise(g, 1, 1, torch.Generator().manual_seed(6)))[0, 0]
+    scale = lex.log_scale.detach().exp()
+    told = [torch.distributions.Normal(net(rows)[:, 0], scale).log_prob(y)
+            for net, rows in ((lex.predictors[0], x * z), (lex.baseline, x))]  # fmt: skip
+    p = torch.sigmoid(g)
+    score = torch.where(z, p.log(), (1 - p).log()).sum(-1)
+    (-((told[0] - told[1]).detach() * score).mean()).backward()
+    assert all(
+        (a - b).abs().max() < 1e-8 for a, b in zip(ours, gradients([lex.selector]), strict=True)
+    )
+
+
 def gradients(modules):
     return [p.grad.clone() for module in modules for p in module.parameters()]
 

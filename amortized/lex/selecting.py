@@ -105,8 +105,9 @@ class LatentSelection(Likelihood):
         control = None
         if self.baseline is not None:
             with torch.no_grad():
-                full = torch.log_softmax(self.baseline(x), -1)
-            control = (full * y).sum(-1) if y.ndim == 2 else full.gather(-1, y[:, None])[:, 0]
+                full = self._one(self.baseline, x, None)  # (b, outputs): one draw of everything
+                control = self._score(full[None, None, :, None], y)[0, 0]
+            control = (control * y).sum(-1) if y.ndim == 2 else control
         soft = y if y.ndim == 2 else None
         value = self.value(x, y, generator, owners)
         return self.gradient(

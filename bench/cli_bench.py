@@ -113,6 +113,7 @@ def report(
     with friendly(debug, as_json):
         from rich.console import Console
 
+        from bench import cell_report
         from bench.report import read_parquet, write_report
         from bench.report_tables import accuracy_table, architecture_table, leaderboard_table
         from bench.speed_history import FILE, compared
@@ -125,6 +126,7 @@ def report(
             ("accuracy", accuracy_table),
             ("architectures", architecture_table),
             ("leaderboard", leaderboard_table),
+            ("cells", cell_report.headline_table),
         ):
             table = read_parquet(folder / f"{name}.parquet")
             if table is not None:

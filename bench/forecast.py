@@ -19,9 +19,11 @@ from pathlib import Path
 from baselines import shards
 from baselines.files import atomic_write
 from bench.costs import cpu_clock
+from bench.provenance import provenance
 
 FILE = "costs.jsonl"
-"""In the folder of a run: one line for each cell, `{"cell": ..., "cpu_seconds": ...}`."""
+"""In the folder of a run: one line for each cell, `{"cell": ..., "name": ...,
+"cpu_seconds": ..., "commit": ..., "date": ..., "hardware": ...}`; `cell` is `name` without seed."""
 
 STORED = Path(__file__).resolve().parent / "cell_costs.json"
 """Kind of run -> cell without its seed -> CPU-seconds."""
@@ -88,7 +90,8 @@ def cost_noted(folder: Path, cell: Sequence[str]) -> Iterator[None]:
     """
     start = cpu_clock()
     yield
-    line = json.dumps({"cell": without_seed(cell), "cpu_seconds": cpu_clock() - start})
+    said = {"cell": without_seed(cell), "name": "/".join(cell), **provenance()}
+    line = json.dumps({**said, "cpu_seconds": cpu_clock() - start})
     with open(folder / FILE, "a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 
@@ -173,8 +176,6 @@ def store(folders: Iterable[Path]) -> Path:
     Returns:
         The file.
     """
-    from bench.provenance import provenance
-
     cells: dict[str, Costs] = {}
     if STORED.is_file():
         cells = json.loads(STORED.read_text(encoding="utf-8"))["cells"]

@@ -180,14 +180,18 @@ def lex(folder: Path, *, full: bool, seeds: int, command: str) -> str:
         seeds: Draws of data and weights.
         command: What repeats the run.
     """
-    from bench.paper_lex import DATA, IMPUTERS, run_paper
+    from bench.paper_lex import DATA, FULL, IMPUTERS, Budget, run_paper
 
     frame = run_paper(folder, full=full, seeds=max(seeds, 3) if full else seeds)
+    spent, several = FULL if full else Budget(), frame["seed"].nunique() > 1
+    passes = f"{spent.epochs} epochs" if spent.epochs else "the networks' own number of epochs"
+    spread = ", with least and most of the seeds" if several else ""
     lines = head_lines("LEX (Senetaire et al., ICML 2023)", command)
     lines += [
         (
             "Selections per imputer on S1 to S3 (INVASE's Syn4 to Syn6), medians over "
-            f"{frame['seed'].nunique()} seed(s). The paper's tables could not be read by us, so every "
+            f"{frame['seed'].nunique()} seed(s){spread}; {spent.rows:,} rows, {passes}"
+            f"{'' if full else ' (no `--full`)'}. The paper's tables could not be read by us, so every "
             f"published figure is {NOT_AVAILABLE}; its text states that multiple imputation explains "
             "better than constant imputation, at competitive predictive performance."
         ),
@@ -201,6 +205,9 @@ def lex(folder: Path, *, full: bool, seeds: int, command: str) -> str:
                 continue
             one = part.median(numeric_only=True)
             cells = [percent(one[name]) for name in ("tpr_at_k", "auroc", "fdr", "rate")]
+            if several:
+                ends = (100 * part["tpr_at_k"].min(), 100 * part["tpr_at_k"].max())
+                cells[0] += " ({:.1f} to {:.1f})".format(*ends)
             cells += [percent(one["own_accuracy"]), percent(one["evalx_accuracy"])]
             rows.append([data, imputer, NOT_AVAILABLE, *cells, figure(one["train_seconds"])])
     heads = ("data", "imputer", "published", "TPR@k", "AUROC", "FDR", "rate")

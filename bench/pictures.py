@@ -179,6 +179,37 @@ def price_plot(frame: "pd.DataFrame") -> "Axes":
     return ax
 
 
+def spread_plot(frame: "pd.DataFrame", column: str, measure: str, label: str) -> "Axes":
+    """A measure of each method on every problem, and its median.
+
+    Args:
+        frame: One row per problem and method; the measure is finite.
+        column: Whose words are the methods.
+        measure: What is drawn; on a logarithmic axis where it is positive and spans decades.
+        label: Of the axis.
+
+    Returns:
+        The Axes, one line per method in the order of the frame.
+    """
+    names = list(dict.fromkeys(frame[column]))
+    ax = new_axes(6.4, 1.2 + 0.34 * len(names))
+    low, high = float(frame[measure].min()), float(frame[measure].max())
+    if low > 0 and high > 100 * low:
+        ax.set_xscale("log")
+    for place, name in enumerate(reversed(names)):
+        values = frame[measure][frame[column] == name].to_numpy()
+        ax.plot(values, np.full(len(values), place), "o", color=FAINT, markersize=4, alpha=0.6)
+        ax.plot(np.median(values), place, "o", color=RAISES, markersize=8)
+    ax.set_yticks(range(len(names)), [clean(str(name), 30) for name in reversed(names)])
+    for tick in ax.get_yticklabels():
+        tick.set_parse_math(False)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.grid(axis="x", color=GRID, linewidth=0.6)
+    ax.set_xlabel(label)
+    title(ax, "On every problem")
+    return ax
+
+
 def _plain_log_ticks(ax: "Axes") -> None:
     """Decades written as 0.01 and 1,000; between them at most 2 and 5."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator

@@ -88,10 +88,18 @@ def finish_suite(
     if suite not in SUITES:
         raise ValueError(f"suite={suite!r} is unknown; there are {', '.join(SUITES)}.")
     found = SUITES[suite]
+    from bench import cell_report
+
     command = command or _command(suite, tables, models, seeds)
     if isinstance(found, GridSuite):
-        return _finish_grid(found, suite, folder, tables, models, seeds or 3, command)
-    return load_function(found)(folder, tables=tables, models=models, seeds=seeds, command=command)
+        done = _finish_grid(found, suite, folder, tables, models, seeds or 3, command)
+    else:
+        done = load_function(found)(
+            folder, tables=tables, models=models, seeds=seeds, command=command
+        )
+    if (Path(folder) / cell_report.FILE).is_file():  # the others leave a leaderboard
+        cell_report.note_run(Path(folder), suite, command)
+    return done
 
 
 def load_function(where: str) -> Any:  # noqa: ANN401 - a function

@@ -2,7 +2,7 @@
 
 A run is a folder: `leaderboard.parquet`, and where they exist `accuracy.parquet` (models on the
 same split), `architectures.parquet` (architectures on the same folds), `explanations.safetensors`,
-`rows.parquet` (the explained rows, as the user wrote them), more explanations of texts and images
+`rows.parquet` (the explained rows, as the user wrote them), `cells.parquet` (a suite's cells), more explanations of texts and images
 (`explanations-*.safetensors`), `speed.json` (the speed history) and `run.json` (title, command,
 versions). `write_report(folder)` makes the page from these alone.
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from baselines.canvas import number
 from baselines.explanation import Explanation
 from baselines.shards import atomic_write
+from bench import cell_report
 from bench.advice import which_method
 from bench.pages import Reading, Section, write_page
 from bench.pictures import cost_of, in_words, pareto, picture, price_plot
@@ -55,7 +56,7 @@ def write_report(folder: str | PathLike[str], html: str | PathLike[str] | None =
         The page's path.
 
     Raises:
-        FileNotFoundError: If the folder holds no leaderboard and no explanations.
+        FileNotFoundError: If the folder holds no leaderboard, cells or explanations.
         ValueError: If a file of the run is corrupt.
     """
     folder = Path(folder)
@@ -65,10 +66,12 @@ def write_report(folder: str | PathLike[str], html: str | PathLike[str] | None =
     stored = folder / "explanations.safetensors"
     explanation = Explanation.load(stored) if stored.is_file() else None
     speed = folder / FILE
-    if board is None and explanation is None and not speed.is_file():
+    cells = read_parquet(folder / cell_report.FILE)
+    if board is None and explanation is None and cells is None and not speed.is_file():
         raise FileNotFoundError(
-            f"{folder} holds neither leaderboard.parquet nor explanations.safetensors nor {FILE}; "
-            "run harsanyi bench, make demo or make bench first, or pass the folder of a run."
+            f"{folder} holds neither leaderboard.parquet nor {cell_report.FILE} nor "
+            f"explanations.safetensors nor {FILE}; run harsanyi bench, make demo or make bench "
+            "first, or pass the folder of a run."
         )
     architectures = read_parquet(folder / "architectures.parquet")
     sections = []
@@ -84,6 +87,8 @@ def write_report(folder: str | PathLike[str], html: str | PathLike[str] | None =
         sections.append(architecture_section(architectures))
     if board is not None:
         sections.append(leaderboard_section(board))
+    if cells is not None:
+        sections.append(cell_report.cells_section(cells, folder))
     if explanation is not None:
         rows = read_parquet(folder / "rows.parquet")
         sections += explanation_sections(explanation, rows, run.get("examples"))

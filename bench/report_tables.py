@@ -37,17 +37,17 @@ def leaderboard_table(board: "pd.DataFrame") -> Table:
     rows = []
     for row in records:
         low, high = (math.sqrt(max(row[f"relative_error_{end}"], 0.0)) for end in ("lo", "hi"))
-        interval = f"{_short(low)}…{_short(high)}" if math.isfinite(high) else MISSING
+        interval = f"{short(low)}…{short(high)}" if math.isfinite(high) else MISSING
         rows.append(
             [
                 *([Cell(row["problem"], row["problem"])] if several else []),
                 Cell(row["method"], row["method"]),
                 Cell(row["explains"], row["explains"]),
-                Cell(_short(row["nrmse"]) + ("*" if row["at_floor"] else ""), row["nrmse"]),
+                Cell(short(row["nrmse"]) + ("*" if row["at_floor"] else ""), row["nrmse"]),
                 Cell(interval, high),
                 Cell(_fixed(row["spearman"], 4), row["spearman"]),
                 Cell(_evaluations(row), cost_of(row)),
-                Cell(_short(1000 * row["seconds"]), 1000 * row["seconds"]),
+                Cell(short(1000 * row["seconds"]), 1000 * row["seconds"]),
             ]
         )
     truths = {
@@ -141,11 +141,11 @@ def architecture_table(frame: "pd.DataFrame") -> Table:
                 Cell(_fixed(row["masked_score"], 3), row["masked_score"]),
                 Cell(_signed(row["price"]), row["price"]),
                 Cell(interval, row["price_lo"]),
-                Cell(_short(row["nrmse"]), row["nrmse"]),
+                Cell(short(row["nrmse"]), row["nrmse"]),
                 Cell(_signed(row["leak_excess"]), row["leak_excess"]),
                 Cell(_fixed(row["evalx_score"], 3), row["evalx_score"]),
-                Cell(_short(row["train_seconds"]), row["train_seconds"]),
-                Cell(_short(1000 * row["cpu_seconds"]), 1000 * row["cpu_seconds"]),
+                Cell(short(row["train_seconds"]), row["train_seconds"]),
+                Cell(short(1000 * row["cpu_seconds"]), 1000 * row["cpu_seconds"]),
                 Cell(_count(row["model_rows"]), row["model_rows"]),
                 Cell(passed, row["nulls_passed"]),
             ]
@@ -210,7 +210,7 @@ def measures_table(board: "pd.DataFrame") -> Table | None:
         [
             Cell(row["problem"], row["problem"]),
             Cell(row["method"], row["method"]),
-            *(Cell(_short(row[name]), row[name]) for name, _, _ in kept),
+            *(Cell(short(row[name]), row[name]) for name, _, _ in kept),
         ]
         for row in board.to_dict("records")
     ]
@@ -245,10 +245,16 @@ def provenance_table(board: "pd.DataFrame") -> Table:
     return Table("Where each row comes from", columns, rows, folded=True)
 
 
-def _short(value: float) -> str:
+def short(value: float, digits: int = 2) -> str:
+    """A number to a few digits, a dash for what is not finite.
+
+    Args:
+        value: The number.
+        digits: Significant ones.
+    """
     if not math.isfinite(value):
         return MISSING
-    return f"{value:,.0f}" if 99.5 <= abs(value) < 1e6 else f"{value:.2g}"
+    return f"{value:,.0f}" if 99.5 <= abs(value) < 1e6 else f"{value:.{digits}g}"
 
 
 def _signed(value: float) -> str:

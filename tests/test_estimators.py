@@ -108,6 +108,13 @@ def test_one_and_two_players_are_exact(claim: Claim):
         torch.testing.assert_close(answer.values, known.truth, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("budget", [2.5, float("nan"), float("inf"), True, None, "20"])
+def test_a_budget_that_is_no_whole_number_is_refused_by_name(budget):
+    game = additive(4).make()
+    with pytest.raises(TypeError, match="budget="):
+        baselines.odd_gp(game, budget)
+
+
 @EVERY
 @pytest.mark.parametrize("budget", [1, 0, -5])
 def test_a_budget_below_two_is_refused_with_what_is_needed(claim: Claim, budget: int):

@@ -76,7 +76,7 @@ def adapted(explainer: "AmortizedExplainer", key: int = 0) -> Iterator[None]:
     settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
     with seeded(key):
         tuner = LoraModel(network, settings, "default")
-    encoder.plain = True  # side by side, tokens meet the maps' own weights alone
+    encoder.plain = True  # packed, tokens meet the maps' own weights alone
     try:
         yield
     except BaseException:

@@ -14,7 +14,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from amortized.examples import Examples, as_examples
-from amortized.text_encoder import Inputs, States, TextEncoder
+from amortized.packed_texts import Inputs, States
+from amortized.text_encoder import TextEncoder
 
 
 class RowEncoder(nn.Module):
@@ -69,6 +70,10 @@ class RowEncoder(nn.Module):
     def collate(self, read: Tensor) -> Inputs:
         """The rows on the encoder's device."""
         return {"x": read.to(self.mean.device)}
+
+    def pack(self, read: Tensor) -> Inputs:
+        """The same: rows have no padding."""
+        return self.collate(read)
 
     def names(self, read: Tensor) -> None:
         """Rows have no names of their own."""
@@ -142,6 +147,10 @@ class ImageEncoder(nn.Module):
     def collate(self, read: Tensor) -> Inputs:
         """The images on the encoder's device."""
         return {"x": read.to(self.mean.device)}
+
+    def pack(self, read: Tensor) -> Inputs:
+        """The same: images have no padding."""
+        return self.collate(read)
 
     def names(self, read: Tensor) -> None:
         """Images have no names of their own."""

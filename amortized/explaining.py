@@ -51,7 +51,7 @@ def explain(
     with torch.inference_mode(), low:
         for start in range(0, len(read), batch_size):
             rows = list(order[start : start + batch_size])
-            inputs = encoder.collate(pick(read, rows))
+            inputs = encoder.pack(pick(read, rows))
             known = None if ends is None else ends[rows].to(explainer.scale)
             found.append((rows, explainer(**inputs, known_ends=known)))
     b, n = len(read), max(said.mask.shape[1] for _, said in found)

@@ -61,7 +61,7 @@ class LabelledRows:
         if self.ask and explainer.model is not None:
             play = explainer.model(pick(labels.examples, rows.tolist()))
         return Batch(
-            inputs=explainer.encoder.collate(pick(self.read, rows.tolist())),
+            inputs=explainer.encoder.pack(pick(self.read, rows.tolist())),
             values=values.to(device),
             mask=mask.to(device),
             variance=self.variance[rows].to(device),

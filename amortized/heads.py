@@ -6,7 +6,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from amortized.encoders import Encoder, Inputs, States, TextEncoder
+from amortized.encoders import Encoder, TextEncoder
+from amortized.packed_texts import Inputs, PackedStates, States
 
 HEADS = ("linear", "mlp", "attention", "flat")
 """One map per player; a perceptron; a block of attention between players and a perceptron; one map
@@ -49,8 +50,15 @@ class PlayerHead(nn.Module):
             else nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, outputs))
         )
 
-    def forward(self, states: States) -> Tensor:
+    def forward(self, states: States | PackedStates) -> Tensor:
         """Numbers `(b, n, q)` for every player."""
+        if isinstance(states, PackedStates):
+            if self.block is not None:  # players look at each other
+                return self(states.states())
+            players = states.players
+            if self.whole is not None:
+                players = players + states.each(self.whole(states.whole))
+            return states.padded(self.body(self.norm(players)))
         players = states.players
         if self.whole is not None:
             players = players + self.whole(states.whole)[:, None]
@@ -101,13 +109,15 @@ def make_head(encoder: Encoder, outputs: int, kind: str) -> nn.Module:
     return FlatHead(encoder.width, encoder.max_length, outputs)
 
 
-def read_head(encoder: Encoder, head: nn.Module, inputs: Inputs) -> tuple[Tensor, States]:
+def read_head(
+    encoder: Encoder, head: nn.Module, inputs: Inputs
+) -> tuple[Tensor, States | PackedStates]:
     """Numbers `(b, n, q)` of a head, and the states behind them.
 
     Args:
         encoder: Reads the inputs.
         head: From `make_head`.
-        inputs: From the encoder's `collate`.
+        inputs: From the encoder's `collate` or `pack`.
     """
     if not isinstance(head, FlatHead):
         states = encoder(inputs)

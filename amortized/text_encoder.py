@@ -1,7 +1,6 @@
 """A transformers encoder that gives an amortized explainer a state for every player of a text."""
 
 import copy
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -12,27 +11,16 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from amortized.examples import as_examples
-from baselines.text_encoders import embedding_of, encoder_layers
+from amortized.packed_texts import (
+    Inputs,
+    PackedReader,
+    PackedStates,
+    States,
+    pack_texts,
+    packed_reader,
+)
 from baselines.text_loading import load_tokenizer
-from baselines.text_networks import blocks
 from baselines.text_players import EncodedText, encode_texts
-
-Inputs = dict[str, Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class States:
-    """What an encoder says of a batch.
-
-    Args:
-        players: `(b, n, d)`.
-        whole: `(b, d)`, of the example.
-        mask: Bool `(b, n)`, false for padding.
-    """
-
-    players: Tensor
-    whole: Tensor
-    mask: Tensor
 
 
 class TextEncoder(nn.Module):
@@ -65,7 +53,7 @@ class TextEncoder(nn.Module):
         self.tokenizer: Any = None
         self.width = int(self.network.config.hidden_size)
         self.plain = False  # read as transformers does, padding and all
-        self._tight: Any = None  # how it reads without padding, once that was looked up
+        self._reader: list[PackedReader | None] = []  # in a list, and found at first use
 
     @property
     def n_players(self) -> int | None:
@@ -153,52 +141,34 @@ class TextEncoder(nn.Module):
         """Names of the players of each example."""
         return [one.players for one in read]
 
-    def forward(self, inputs: Inputs) -> States:
-        """States of a batch from `collate`."""
+    def pack(self, read: Sequence[EncodedText]) -> Inputs:
+        """A batch without padding where the network can read that, else as `collate` has it."""
+        if self.padded or self.plain or self.reader is None:
+            return self.collate(read)
+        device = next(self.parameters()).device
+        return {name: part.to(device) for name, part in pack_texts(read).items()}
+
+    @property
+    def reader(self) -> PackedReader | None:
+        """What reads packed texts, or None where the network is of an unknown family."""
+        if not self._reader:
+            self._reader.append(packed_reader(self.network))
+        return self._reader[0]
+
+    def forward(self, inputs: Inputs) -> States | PackedStates:
+        """States of a batch from `collate` or `pack`."""
+        if "positions" in inputs and self.reader is not None:
+            return self.reader(inputs)
         owners, counts = inputs["owners"], inputs["counts"]
         given = {k: v for k, v in inputs.items() if k not in ("owners", "counts")}
-        hidden = self.hidden(given)  # (b, length, d)
+        hidden = self.network(**given).last_hidden_state  # (b, length, d)
         n = int(counts.max())
         place = torch.arange(n, device=owners.device)
         weight = (owners[:, None] == place[:, None]).to(hidden.dtype)  # (b, n, length)
         players = (weight @ hidden) / weight.sum(-1, keepdim=True).clamp(min=1)
-        if len(hidden) == 1 and not self.padded:  # nothing to leave out
-            whole = hidden.mean(1)
-        else:
-            real = given["attention_mask"][..., None].to(hidden.dtype)
-            whole = (hidden * real).sum(1) / real.sum(1)
+        real = given["attention_mask"][..., None].to(hidden.dtype)
+        whole = (hidden * real).sum(1) / real.sum(1)
         return States(players, whole + hidden[:, 0], place < counts[:, None])
-
-    def hidden(self, given: Inputs) -> Tensor:
-        """Hidden states `(b, length, d)`; without gradients real tokens only, lying side by side."""
-        if torch.is_grad_enabled() or self.padded or self.plain:
-            return self.network(**given).last_hidden_state
-        if self._tight is None:
-            layers = encoder_layers(self.network)
-            found = () if layers is None else (embedding_of(self.network), layers)
-            self._tight = found
-        if not self._tight:
-            return self.network(**given).last_hidden_state
-        embed, layers = self._tight
-        lengths = given["attention_mask"].sum(1)
-        size = given["attention_mask"].shape
-        if size[0] == 1 or bool((lengths == size[1]).all()):  # no padding: nothing to pick out
-            inputs = {name: part for name, part in given.items() if name != "attention_mask"}
-            tokens = embed(inputs).flatten(0, 1)
-            for layer in layers:
-                mixed = layer.mix(layer.project(tokens), [(0, size[0], size[1])])
-                tokens = layer.finish(tokens, mixed)
-            return tokens.unflatten(0, size)
-        lengths, order = lengths.sort(stable=True)
-        inputs = {name: part[order] for name, part in given.items() if name != "attention_mask"}
-        real = torch.arange(inputs["input_ids"].shape[1], device=lengths.device) < lengths[:, None]
-        padded = embed(inputs)
-        tokens, ranges = padded[real], blocks(lengths)
-        for layer in layers:
-            tokens = layer.finish(tokens, layer.mix(layer.project(tokens), ranges))
-        padded = padded.clone()
-        padded[real] = tokens
-        return padded[order.argsort()]
 
     def positions(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Hidden states `(b, length, d)` and each token's player `(b, length)`, for a flat head."""

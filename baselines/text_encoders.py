@@ -198,8 +198,10 @@ def encoder_layers(network: nn.Module) -> list[Layer] | None:
         return None
 
 
-def embedding_of(network: nn.Module) -> Callable[[dict[str, Tensor]], Tensor]:
-    """Inputs `(b, length)` by name -> embeddings `(b, length, d)`, positions counted from the left.
+def embedding_of(network: nn.Module) -> Callable[..., Tensor]:
+    """Inputs `(b, length)` by name -> embeddings `(b, length, d)`.
+
+    Positions are counted from the left, or given second, int64 `(b, length)`.
 
     Args:
         network: A transformers model of the BERT family.
@@ -209,15 +211,15 @@ def embedding_of(network: nn.Module) -> Callable[[dict[str, Tensor]], Tensor]:
     offset = position_offset(network)
     project = getattr(body, "embeddings_project", None)
 
-    def embed(inputs: dict[str, Tensor]) -> Tensor:
+    def embed(inputs: dict[str, Tensor], positions: Tensor | None = None) -> Tensor:
         device = next(network.parameters()).device
         given = {name: part.to(device) for name, part in inputs.items()}
-        positions = torch.arange(given["input_ids"].shape[1], device=device) + offset
+        if positions is None:
+            count = given["input_ids"].shape[1]
+            positions = torch.arange(count, device=device).expand(len(given["input_ids"]), -1)
         if kind == "distilbert":
             given.pop("token_type_ids", None)
-        hidden = body.embeddings(
-            **given, position_ids=positions.expand(len(given["input_ids"]), -1)
-        )
+        hidden = body.embeddings(**given, position_ids=positions.to(device) + offset)
         return hidden if project is None else project(hidden)
 
     return embed

@@ -223,7 +223,7 @@ def forward(
     """Values of texts that were tokenized before."""
     low = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     with torch.inference_mode(), low:
-        return explainer.predict(explainer.encoder.collate(read)).values  # pyright: ignore[reportArgumentType] - texts
+        return explainer.predict(explainer.encoder.pack(read)).values  # pyright: ignore[reportArgumentType] - texts
 
 
 def timed(run: Callable[[], Any], repeats: int) -> float:

@@ -846,6 +846,20 @@ MUTANTS = (
         test="test_text_studies.py::test_values_of_the_decision_are_summed_by_kind_and_sign",
     ),
     Mutant(
+        bug="projections are kept when weights change in place",
+        file="amortized/packed_texts.py",
+        source="one.data_ptr() == seen.data_ptr() and one._version == version",
+        replacement="one.data_ptr() == seen.data_ptr()",
+        test="test_packed_texts.py::test_weights_that_change_between_passes_change_the_answer",
+    ),
+    Mutant(
+        bug="texts of a packed batch come out in the order in which they lie",
+        file="amortized/packed_texts.py",
+        source="rows = order.repeat_interleave(lying)",
+        replacement="rows = order.sort().values.repeat_interleave(lying)",
+        test="test_packed_texts.py::test_packed_texts_are_read_as_padded_ones",
+    ),
+    Mutant(
         bug="an explainer's outputs may be permuted in its config",
         file="amortized/explainer.py",
         source='"encoder", "outputs", "head"',
@@ -914,8 +928,8 @@ MUTANTS = (
     Mutant(
         bug="runs of one stream count twice",
         file="baselines/merging.py",
-        source="if len(keys.unique()) < len(keys):",
-        replacement="if len(keys.unique()) < 1:",
+        source="if len(distinct(keys)) < len(keys):",
+        replacement="if len(distinct(keys)) < 1:",
         test="test_merging.py::test_a_stream_does_not_count_twice",
     ),
     Mutant(

@@ -1,0 +1,101 @@
+"""Laws of texts that lie one behind the other: packing changes the cost of a pass and nothing else."""
+
+import copy
+
+import pytest
+import torch
+
+from amortized import AmortizedExplainer
+from amortized.packed_texts import pack_texts
+from tests.test_amortized import words
+from tests.test_text import text_model
+
+TEXTS = ["good film", "not a bad plot good", "bad", "good good good plot film a not", "film plot"]
+
+
+def made(kind: str = "bert", **options) -> AmortizedExplainer:
+    return AmortizedExplainer.from_target(text_model(kind), **options).double()
+
+
+def both(explainer: AmortizedExplainer, texts: list):
+    """What a collated batch and a packed one say."""
+    encoder = explainer.encoder
+    read = encoder.read(texts)
+    with torch.no_grad():
+        return explainer.predict(encoder.collate(read)), explainer.predict(encoder.pack(read))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("head", ["linear", "mlp", "attention"])
+def test_packed_texts_are_read_as_padded_ones(kind, head) -> None:
+    explainer = made(kind, head=head, normalizer="additive")
+    for texts in (TEXTS, TEXTS[:1], TEXTS[3:], words(20, seed=4)):
+        padded, packed = both(explainer, texts)
+        assert "positions" in explainer.encoder.pack(explainer.encoder.read(texts))
+        assert torch.equal(padded.mask, packed.mask)
+        assert torch.allclose(padded.values, packed.values, atol=1e-10)
+        assert torch.allclose(padded.ends, packed.ends, atol=1e-10)
+        scales = [said.log_scales[said.mask] for said in (padded, packed)]
+        assert torch.allclose(*scales, atol=1e-10)
+
+
+def test_pairs_of_texts_are_packed_too() -> None:
+    explainer = made()
+    padded, packed = both(explainer, [("good film", "a plot"), ("bad", "not a good film plot")])
+    assert torch.allclose(padded.values, packed.values, atol=1e-10)
+
+
+def test_a_packed_batch_has_no_token_more_than_its_texts() -> None:
+    encoder = made().encoder
+    read = encoder.read(TEXTS)
+    packed = pack_texts(read)
+    assert packed["input_ids"].shape == (1, sum(len(one.owners) for one in read))
+    assert packed["lengths"].tolist() == sorted(len(one.owners) for one in read)
+
+
+def test_gradients_of_packed_texts_are_those_of_padded_ones() -> None:
+    explainer = made()
+    for weight in explainer.parameters():
+        weight.requires_grad_(True)
+    encoder, found = explainer.encoder, []
+    read = encoder.read(TEXTS)
+    for inputs in (encoder.collate(read), encoder.pack(read)):
+        explainer.zero_grad()
+        said = explainer.predict(inputs)
+        said.values.square().sum().backward()
+        found.append([w.grad.clone() for w in explainer.parameters() if w.grad is not None])
+    assert len(found[0]) == len(found[1]) > 20
+    assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:1]])
+def test_weights_that_change_between_passes_change_the_answer(texts) -> None:
+    explainer = made()
+    both(explainer, texts)
+    key = explainer.encoder.network.encoder.layer[0].attention.self.key
+    with torch.no_grad():
+        key.weight.mul_(-1.0)
+    padded, packed = both(explainer, texts)
+    assert torch.allclose(padded.values, packed.values, atol=1e-10)
+    key.weight.data = 3.0 * torch.randn(key.weight.shape, dtype=torch.float64)
+    padded, packed = both(explainer, texts)
+    assert torch.allclose(padded.values, packed.values, atol=1e-10)
+
+
+def test_a_copy_reads_with_its_own_weights() -> None:
+    explainer = made()
+    both(explainer, TEXTS)
+    other = copy.deepcopy(explainer)
+    with torch.no_grad():
+        for weight in explainer.encoder.network.parameters():
+            weight.zero_()
+    padded, packed = both(other, TEXTS)
+    assert float(packed.values.abs().max()) > 0.1
+    assert torch.allclose(padded.values, packed.values, atol=1e-10)
+
+
+def test_a_family_of_other_parts_is_read_as_it_comes() -> None:
+    explainer = made("gpt2")
+    inputs = explainer.encoder.pack(explainer.encoder.read(TEXTS))
+    assert "attention_mask" in inputs
+    assert torch.isfinite(explainer.explain(TEXTS).values).all()

@@ -122,3 +122,9 @@ def test_installed_packages_add_contenders_and_problems(monkeypatch):
     groups["harsanyi.contenders"] = [Entry("itself", None)]
     with pytest.raises(ValueError, match="rename it"):
         contenders.contender_table()
+
+
+def test_outputs_of_a_box_bear_the_names_of_its_classes():
+    assert named_problem("breast-cancer/logistic", b=2).game().outputs == ("1",)
+    assert named_problem("digits/logistic", b=2).game().outputs == tuple("0123456789")
+    assert named_problem("diabetes/boosted", b=2).game().outputs is None

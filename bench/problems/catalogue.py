@@ -142,8 +142,10 @@ def box_problem(
     )
     players = tuple(map(str, table.X.columns))
 
+    outputs = _output_names(box, model(x[:1])) if classify else None
+
     def game(rows: torch.Tensor) -> MaskedGame:
-        return MaskedGame(model, rows, imputer, players=players)
+        return MaskedGame(model, rows, imputer, players=players, outputs=outputs)
 
     return Problem(
         name=name,
@@ -157,6 +159,15 @@ def box_problem(
         model=model,
         background=background,
     )
+
+
+def _output_names(box: Any, answer: torch.Tensor) -> tuple[str, ...] | None:  # noqa: ANN401
+    """The class that each column of an answer `(b,)` or `(b, k)` speaks for."""
+    classes = tuple(map(str, getattr(box, "classes_", ())))
+    k = 1 if answer.ndim == 1 else answer.shape[1]
+    if k == len(classes):
+        return classes
+    return classes[-1:] if (k, len(classes)) == (1, 2) else None
 
 
 def _tabular_names() -> Iterator[str]:

@@ -264,10 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=None, help="passes over the labels")
     parser.add_argument("--normalizer", default="additive", help="none, additive or precision")
     parser.add_argument("--layers", type=int, default=None, help="layers of the explainers")
+    parser.add_argument("--unseen", action="store_true", help="label texts new to the target")
     given = parser.parse_args(arguments)
-    bench = load_bench(
-        given.target, given.out, given.texts, given.tests, given.least, given.target_model
-    )
+    words = ("texts", "tests", "least", "target_model", "unseen")
+    bench = load_bench(given.target, given.out, **{word: getattr(given, word) for word in words})
     bench.epochs, bench.normalizer = given.epochs, given.normalizer
     bench.layers = given.layers
     for name in STUDIES if "all" in given.studies else given.studies:

@@ -1,6 +1,7 @@
 """What studies of amortized explainers on texts share: a target, its texts, labels and truth."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from amortized.examples import names_of
 from amortized.pairs import pair_sums
 from baselines.explanation import Explanation
 from baselines.fingerprints import key_of
+from baselines.text_players import Text
 from bench import metrics
+from bench.problems.text_data import TextData, load_texts
+from bench.problems.text_templates import template_texts
 from bench.truth import merge_halves
 
 TRUTH_PAIRS = 30
@@ -108,7 +112,13 @@ def saved(bench: Bench) -> AmortizedExplainer:
 
 
 def load_bench(
-    name: str, folder: Path, texts: int, tests: int, least: int = 8, target_model: str = ""
+    name: str,
+    folder: Path,
+    texts: int,
+    tests: int,
+    least: int = 8,
+    target_model: str = "",
+    unseen: bool = False,
 ) -> Bench:
     """A target with texts to learn from and to be judged on.
 
@@ -119,16 +129,35 @@ def load_bench(
         tests: Texts with truth.
         least: Words that a text of the training part has at least.
         target_model: Folder or hub name of another target for these texts.
+        unseen: Label texts that the target was not trained on.
     """
     from baselines import TextModel
-    from bench.problems.text_data import load_texts
     from bench.problems.text_targets import text_target
 
     where = target_model or text_target(name, progress=False)
     model = TextModel.from_pretrained(where, removal="drop")
     data = name.split("/")[0]
-    train = load_texts(data).first(1_000_000)
-    chosen = [text for text in train.texts if len("".join(text).split()) >= least][:texts]
     test = load_texts(data, "test").first(tests)
-    y = test.labels
-    return Bench(name, model, chosen, list(test.texts), y, folder / name.replace("/", "-"))
+    pool = unseen_texts(data, test.texts, texts) if unseen else load_texts(data).texts
+    train = TextData(data, pool, None, ()).first(1_000_000)
+    chosen = [text for text in train.texts if len("".join(text).split()) >= least][:texts]
+    place = folder / (name.replace("/", "-") + ("-unseen" if unseen else ""))
+    return Bench(name, model, chosen, list(test.texts), test.labels, place)
+
+
+def unseen_texts(data: str, judged: Sequence[Text], size: int) -> list[Text]:
+    """Texts that no target was trained on and that share nothing with those to be judged on.
+
+    Args:
+        data: Name of the set.
+        judged: Texts or pairs that are judged on; what has a text of theirs is left out.
+        size: New sentences of the templates; of other sets, all of the test part.
+    """
+    kept = {part for text in judged for part in ((text,) if isinstance(text, str) else text)}
+    if data == "templates":
+        known = len(load_texts(data)) + len(load_texts(data, "test"))
+        found: list[Text] = list(template_texts(known + size)[0][known:])
+    else:
+        found = load_texts(data, "test").texts
+    parts = [(text,) if isinstance(text, str) else text for text in found]
+    return [text for text, own in zip(found, parts, strict=True) if not kept & set(own)]

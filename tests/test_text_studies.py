@@ -8,11 +8,11 @@ import torch
 
 from amortized import AmortizedExplainer
 from baselines.explanation import Explanation
-from bench import text_energy, text_transfer
+from bench import text_bench, text_energy, text_transfer
 from bench.costs import count_flops
 from bench.paper_amortized import calibration_lines, energy_lines
-from bench.problems.text_data import TextData
-from bench.text_bench import Bench
+from bench.problems.text_data import TextData, load_texts
+from bench.text_bench import Bench, unseen_texts
 from bench.text_calibration import KINDS, calibration, forest, kind_of, worth_of_kinds
 from bench.text_energy import NOT_MEASURABLE, energy
 from bench.text_transfer import transfer
@@ -135,3 +135,17 @@ def test_an_explainer_of_single_texts_is_judged_on_pairs_under_its_own_target(
         assert one["relative_error"] == pytest.approx(one["amortized"]["mse"] / one["scale"])
         errors = [one["direct"][p]["mse"] for p in (1, 8)]
         assert errors[1] < errors[0]
+
+
+def test_unseen_templates_are_neither_trained_on_nor_judged_on() -> None:
+    judged = load_texts("templates", "test").first(80).texts
+    found = set(unseen_texts("templates", judged, 300))
+    assert len(found) == 300
+    assert not found & {*load_texts("templates").texts, *load_texts("templates", "test").texts}
+
+
+def test_unseen_pairs_share_no_text_with_those_that_are_judged_on(monkeypatch) -> None:
+    pairs = [("a", "b"), ("a", "c"), ("d", "b"), ("e", "f")]
+    given = TextData("snli", pairs, None, ())
+    monkeypatch.setattr(text_bench, "load_texts", lambda name, part: given)
+    assert unseen_texts("snli", [("a", "b")], 0) == [("e", "f")]

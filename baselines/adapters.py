@@ -10,6 +10,7 @@ from torch import Tensor
 from baselines.coalitions import check_coalitions
 from baselines.explanation import Explanation
 from baselines.game import Game
+from baselines.torch_calls import as_list, from_array
 
 Form = Literal["array", "tensor", "set"]
 
@@ -102,7 +103,7 @@ class CallableGame:
     def _play(self, function: Callable[..., Any], masks: Tensor) -> Tensor:
         """Values `(m, k)` of one explicand."""
         if self.takes == "set":
-            sets = [frozenset(mask.nonzero().flatten().tolist()) for mask in masks]
+            sets = [frozenset(as_list(mask.nonzero().flatten())) for mask in masks]
             answer = np.stack([np.asarray(function(players), dtype=float) for players in sets])
         elif self.takes == "tensor":
             answer = function(masks)
@@ -150,8 +151,12 @@ def from_shapiq(games: Any) -> CallableGame:  # noqa: ANN401 - a guest's class
         raise ValueError(f"games have {sorted(counts)} players; the same number is needed.")
     names = getattr(listed[0], "player_name_lookup", None)
     players = None if not names else [str(name) for name in sorted(names, key=names.get)]
+
+    def player_of(game: Any) -> Callable[[np.ndarray], np.ndarray]:  # noqa: ANN401 - a guest's
+        return lambda masks: np.asarray(game(masks), dtype=float)
+
     return CallableGame(
-        [lambda masks, game=game: np.asarray(game(masks), dtype=float) for game in listed],
+        [player_of(game) for game in listed],
         counts.pop(),
         players=players,
         description=f"shapiq {type(listed[0]).__name__}",
@@ -189,7 +194,7 @@ def as_shapiq(game: Game, row: int = 0, output: int = 0) -> Any:  # noqa: ANN401
 
     class HostedGame(Guest):
         def value_function(self, coalitions: Any) -> np.ndarray:  # noqa: ANN401
-            masks = torch.from_numpy(np.asarray(coalitions, dtype=bool))
+            masks = from_array(np.asarray(coalitions, dtype=bool))
             everyone = masks[None].expand(host.n_explicands, -1, -1)
             return host(everyone)[row, :, output].detach().cpu().double().numpy()
 
@@ -234,26 +239,26 @@ def from_shap(guest: Any, *, method: str = "shap", game: str = "") -> Explanatio
         base = np.asarray(base, dtype=float)
         if base.ndim == 1 and len(base) == b and k == 1:
             base = base[:, None]
-        base = torch.from_numpy(np.broadcast_to(base, (b, k)).copy())
+        base = from_array(np.broadcast_to(base, (b, k)).copy())
     errors = getattr(guest, "error_std", None)
     data = guest.data
     if data is not None and np.asarray(data).dtype.kind not in "fiub":
         data = None  # texts and categories are no tensors
     outputs = guest.output_names
-    named = isinstance(outputs, list | tuple) and len(outputs) == k
+    named = isinstance(guest.output_names, list | tuple) and len(outputs) == k
     features = guest.feature_names
     names = [str(name) for name in features] if features is not None else []
     return Explanation(
-        values=torch.from_numpy(np.array(values, dtype=float)),
+        values=from_array(np.array(values, dtype=float)),
         method=method,
         game=game,
         base_values=base,
         std_errors=None
         if errors is None
-        else torch.from_numpy(np.array(errors, dtype=float).reshape(b, n, k)),
+        else from_array(np.array(errors, dtype=float).reshape(b, n, k)),
         players=names if len(names) == n else None,
         outputs=[str(name) for name in outputs] if named else None,
-        data=None if data is None else torch.from_numpy(np.array(data)),
+        data=None if data is None else from_array(np.array(data)),
     )
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.explanation import Explanation
+from baselines.torch_calls import as_list
 
 
 class AttentionRollout:
@@ -76,10 +77,10 @@ class AttentionRollout:
         values = torch.where(mask, flow.gather(1, order), 0.0)
         players = None
         if ids is not None and self.tokenizer is not None:
-            tokens = [self.tokenizer.convert_ids_to_tokens(row) for row in ids.tolist()]
+            tokens = [self.tokenizer.convert_ids_to_tokens(row) for row in as_list(ids)]
             players = [
                 tuple(tokens[i][j] for j, kept in zip(row, keep, strict=True) if kept)
-                for i, (row, keep) in enumerate(zip(order.tolist(), mask.tolist(), strict=True))
+                for i, (row, keep) in enumerate(zip(as_list(order), as_list(mask), strict=True))
             ]
         return Explanation(
             values=values[..., None],
@@ -93,7 +94,7 @@ class AttentionRollout:
 
     def _encode(self, x: Any) -> tuple[Mapping[str, Tensor], Sequence[int]]:  # noqa: ANN401
         special = [] if self.tokenizer is None else list(self.tokenizer.all_special_ids)
-        if isinstance(x, Mapping) or hasattr(x, "keys"):
+        if hasattr(x, "keys"):
             return dict(x), special
         if isinstance(x, Tensor):
             return {"input_ids": x, "attention_mask": torch.ones_like(x)}, special

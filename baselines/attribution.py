@@ -5,6 +5,7 @@ inputs, so that a captum user changes one import; `explain(x)` is the same answe
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -110,6 +111,31 @@ def target_index(target: Target, n_explicands: int, n_outputs: int) -> Tensor:
     if int(index.min()) < -n_outputs or int(index.max()) >= n_outputs:
         raise ValueError(f"target={target!r} is out of range; there are {n_outputs} outputs.")
     return (index.long().reshape(-1) % n_outputs).expand(n_explicands)
+
+
+def one_each(given: object, count: int) -> tuple[Any, ...]:
+    """A tuple as it is; anything else as often as it is needed.
+
+    Args:
+        given: A tuple with one entry for each input, or one thing for all.
+        count: Number of inputs.
+
+    Returns:
+        A tuple.
+    """
+    return cast("tuple[Any, ...]", given) if isinstance(given, tuple) else (given,) * count
+
+
+def as_extra(given: object) -> tuple[Any, ...]:
+    """What a model is called with after its inputs, in captum's form, as a tuple.
+
+    Args:
+        given: A tuple, one argument, or None for none.
+
+    Returns:
+        The arguments.
+    """
+    return () if given is None else one_each(given, 1)
 
 
 def joined_model(

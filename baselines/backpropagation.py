@@ -49,7 +49,7 @@ class _CaptumExplainer(GradientExplainer):
         with torch.no_grad():
             width = self.model(*(part[:1] for part in inputs), *extra).ndim
         targets = range(n_outputs) if target is None else [target]
-        scores = []
+        scores: list[Parts] = []
         for one in targets:
             with warnings.catch_warnings():
                 # captum announces the hooks that are the method itself

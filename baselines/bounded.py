@@ -158,7 +158,7 @@ def _cubic_mean(v: Tensor, pairs: list[tuple[int, int]], n: int) -> Tensor:
 def _mean_weights(n: int) -> list[float]:
     """Mean over 0 to n - 1 of each Lagrange polynomial through 0, 1, n - 2 and n - 1."""
     nodes = [0, 1, n - 2, n - 1]
-    means = []
+    means: list[float] = []
     for own in nodes:
         total = 0.0
         for size in range(n):

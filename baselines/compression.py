@@ -11,6 +11,8 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
+from baselines.torch_calls import as_list, cholesky, from_array
+
 Method = Literal["herding", "kmeans", "iid", "compresspp"]
 
 _REACH = 3.0
@@ -104,7 +106,8 @@ def compress(
     if strata is None:
         chosen, weights = _compressed(points, size, method, return_weights, draw)
         return (chosen, weights) if return_weights else chosen
-    parts, masses = [], []
+    parts: list[Tensor] = []
+    masses: list[Tensor] = []
     for members, share in _shares(strata, size, points):
         chosen, weights = _compressed(points[members], share, method, return_weights, draw)
         parts.append(members[chosen])
@@ -158,7 +161,7 @@ def _shares(strata: Any, size: int, points: Tensor) -> list[tuple[Tensor, int]]:
         else:  # strata rounded up to one row are paid for by the one that is over its share most
             over = np.where(keep > 1, keep - exact, -np.inf)
             keep[over.argmax()] -= 1
-    members = [torch.from_numpy(np.flatnonzero(code == c)) for c in range(len(counts))]
+    members = [from_array(np.flatnonzero(code == c)) for c in range(len(counts))]
     return [(m.to(points.device), int(k)) for m, k in zip(members, keep, strict=True)]
 
 
@@ -297,7 +300,7 @@ def simplex_weights(kernel: Tensor, embedding: Tensor) -> Tensor:
 def _sum_to_one_minimiser(kernel: Tensor, embedding: Tensor, active: Tensor) -> Tensor:
     """Minimiser of `w'Kw - 2 w'mu` over active rows with sum 1, zero elsewhere."""
     index = active.nonzero().flatten()
-    factor = torch.linalg.cholesky(kernel[index][:, index])
+    factor = cholesky(kernel[index][:, index])
     sides = torch.stack([embedding[index], torch.ones_like(embedding[index])], dim=-1)
     free, ones = torch.cholesky_solve(sides, factor).unbind(-1)
     weights = torch.zeros_like(embedding)
@@ -356,14 +359,14 @@ def _thinned(
 ) -> Tensor:
     """The herded 128 of every block of 2048 shuffled candidates."""
     order = torch.randperm(len(candidates), generator=draw).to(points.device)
-    kept = []
-    for block in candidates[order].split(_BLOCK):
+    kept: list[Tensor] = []
+    for block in torch.split(candidates[order], _BLOCK):
         rows = points[block].float()
         kernel = gaussian_kernel(rows, rows, bandwidth)
         embedding = kernel.mean(0)
         total = torch.zeros_like(embedding)
         taken = torch.zeros_like(embedding)
-        places = []
+        places: list[Tensor] = []
         for step in range(min(len(block), max(1, len(block) * _KEPT // _BLOCK))):
             place = (total / (step + 1) - embedding + taken).argmin()
             taken[place] = torch.inf
@@ -385,6 +388,8 @@ def _compresspp_rows(points: Tensor, size: int, bandwidth: float, draw: torch.Ge
         ) from error
     import numpy as np
 
+    halve: Any = goodpoints_compress
+    thin: Any = kt
     order = torch.randperm(len(points), generator=draw)
     seed = int(torch.randint(2**31, (), generator=draw))
     rows = np.ascontiguousarray(points.cpu().numpy()[order.numpy()])
@@ -398,15 +403,15 @@ def _compresspp_rows(points: Tensor, size: int, bandwidth: float, draw: torch.Ge
     places = np.linspace(len(rows) - 1, 0, root * root, dtype=int)[::-1]
     if root > 2**5:
         places = places[
-            goodpoints_compress.compress_kt(
+            halve.compress_kt(
                 rows[places], b"gaussian", k_params=params, g=4, num_bins=4, seed=seed
             )
         ]
-    kept = torch.from_numpy(rows[places])
+    kept = from_array(rows[places])
     kernel = gaussian_kernel(kept, kept, bandwidth).numpy()
     rounds = int(np.log2(len(places) // size))
-    places = places[kt.thin_K(kernel, kernel, rounds, seed=seed, unique=True)]
-    return order[torch.from_numpy(np.asarray(places, dtype=np.int64).copy())].to(points.device)
+    places = places[thin.thin_K(kernel, kernel, rounds, seed=seed, unique=True)]
+    return order[from_array(np.asarray(places, dtype=np.int64).copy())].to(points.device)
 
 
 def _kmeans_rows(points: Tensor, size: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -415,9 +420,10 @@ def _kmeans_rows(points: Tensor, size: int, draw: torch.Generator) -> tuple[Tens
 
     seed = int(torch.randint(2**31, (), generator=draw))
     rows = points.cpu().numpy()
-    model = KMeans(size, random_state=seed).fit(rows)
-    centres = torch.from_numpy(model.cluster_centers_).to(points)
-    labels = torch.from_numpy(model.labels_).long()
+    model: Any = KMeans(size, random_state=seed)
+    model.fit(rows)
+    centres = from_array(model.cluster_centers_).to(points)
+    labels = from_array(model.labels_).long()
     share = torch.bincount(labels, minlength=size).double() / len(points)
     distances = torch.cdist(centres, points)
     chosen = torch.empty(size, dtype=torch.int64)
@@ -442,7 +448,7 @@ def _embedding(rows: Tensor, reference: Tensor, bandwidth: float) -> Tensor:
     tile = max(1, _TILE // len(right))
     means = [
         gaussian_kernel(part, right, bandwidth).mean(-1, dtype=torch.float64)
-        for part in left.split(tile)
+        for part in torch.split(left, tile)
     ]
     return torch.cat(means)
 
@@ -460,9 +466,7 @@ def as_rows(X: Any, name: str) -> Tensor:  # noqa: ANN401
     import numpy as np
 
     try:
-        tensor = (
-            X.detach() if isinstance(X, Tensor) else torch.from_numpy(np.array(X, dtype=float))
-        )
+        tensor = X.detach() if isinstance(X, Tensor) else from_array(np.array(X, dtype=float))
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{name} holds values that are not numbers ({error}); encode categories first."
@@ -472,7 +476,7 @@ def as_rows(X: Any, name: str) -> Tensor:  # noqa: ANN401
             f"{name} has shape {tuple(tensor.shape)}; it needs (rows, *features) with entries."
         )
     tensor = tensor.double().flatten(1)
-    bad = (~torch.isfinite(tensor)).any(1).nonzero().flatten().tolist()
+    bad = as_list((~torch.isfinite(tensor)).any(1).nonzero().flatten())
     if bad:
         raise ValueError(
             f"{name} has missing or infinite entries in {len(bad)} rows, first {bad[:5]}; impute "

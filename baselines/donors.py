@@ -15,6 +15,7 @@ from baselines.blending import blend
 from baselines.compression import as_rows, own_generator
 from baselines.gaussian import GaussianMixtureImputer
 from baselines.imputers import StoredImputer, check_draws, feature_mask, refuse_rows, uniforms
+from baselines.torch_calls import as_list, distinct, distinct_index, from_array
 
 _CELLS = 2**22
 """Float64 cells that one tile of coalitions may hold at once (32 MiB)."""
@@ -208,9 +209,10 @@ class KMeansDonorImputer(DonorImputer):
         if not 1 <= n_clusters <= len(rows):
             raise ValueError(f"n_clusters={n_clusters} is not between 1 and {len(rows)} rows.")
         seed = int(torch.randint(2**31, (), generator=own_generator(generator)))
-        model = KMeans(n_clusters, random_state=seed).fit(DonorImputer(rows)._flat.cpu().numpy())
+        model: Any = KMeans(n_clusters, random_state=seed)
+        model.fit(DonorImputer(rows)._flat.cpu().numpy())
         # equal rows may leave clusters empty: number those in use
-        labels = torch.from_numpy(model.labels_).long().unique(return_inverse=True)[1]
+        labels = distinct_index(from_array(model.labels_).long())
         return cls(rows, labels.to(rows.device), n_draws)
 
     def _choose(self, points: Tensor, observed: Tensor, pick: Tensor) -> Tensor:
@@ -397,7 +399,7 @@ class MixtureDonorImputer(DonorImputer):
         self.mixture = GaussianMixtureImputer(proportions, means, covariances)
         everything = torch.ones(1, 1, self._flat.shape[1], dtype=torch.bool, device=rows.device)
         flat = self._flat * self._scale + self._center
-        fit = [self.mixture.posterior(part, everything)[:, 0] for part in flat.split(1024)]
+        fit = [self.mixture.posterior(part, everything)[:, 0] for part in torch.split(flat, 1024)]
         responsibility = rearrange(torch.cat(fit), "rows c -> c rows")
         # a component that owns no row lends its draws to the rows nearest to owning it
         share = responsibility.clamp(min=1e-300)
@@ -462,7 +464,7 @@ class MixtureDonorImputer(DonorImputer):
         step = (ladder - low).gather(-1, component).clamp(min=1e-300)
         rest = ((pick - low.gather(-1, component)) / step).clamp(0, 1 - 1e-12)
         donor = torch.zeros_like(component)
-        for c in component.unique().tolist():
+        for c in as_list(distinct(component)):
             chosen = component == c
             donor[chosen] = torch.searchsorted(self._ladder[c], rest[chosen], right=True)
         return donor.clamp(max=len(self._flat) - 1)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from baselines.arguments import positions
 from baselines.finiteness import all_finite
+from baselines.torch_calls import as_list
 
 if TYPE_CHECKING:
     from baselines.plots import Plots
@@ -82,7 +83,7 @@ class Explanation:
     outputs: Names | None = None
     player_mask: Tensor | None = None
     data: Tensor | None = None
-    diagnostics: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    diagnostics: Mapping[str, Tensor] = dataclasses.field(default_factory=dict[str, Tensor])
     categories: Sequence[Names] | None = None
     continuation: "Callable[[int], Explanation] | None" = dataclasses.field(
         default=None, repr=False
@@ -123,7 +124,7 @@ class Explanation:
             real = self.player_mask.to(self.values.device)[..., None]
             object.__setattr__(self, "values", torch.where(real, self.values, 0.0))
         if not all_finite(self.values):
-            bad = (~torch.isfinite(self.values)).flatten(1).any(-1).nonzero().flatten().tolist()
+            bad = as_list((~torch.isfinite(self.values)).flatten(1).any(-1).nonzero().flatten())
             raise ValueError(
                 f"values of explicands {bad[:5]} are not finite; check the model's output on "
                 "these rows and on their masked copies."
@@ -200,7 +201,7 @@ class Explanation:
         }
         players = self.players
         if players is not None and self.is_ragged:
-            players = [players[i] for i in index.tolist()]
+            players = [players[i] for i in as_list(index)]
         return dataclasses.replace(
             self,
             values=self.values[index.to(self.values.device)],
@@ -303,17 +304,12 @@ class Explanation:
             FileNotFoundError: If there is no such file.
             ValueError: If the file is truncated, corrupt, or holds something else.
         """
-        from safetensors import SafetensorError, safe_open
+        from baselines.files import read_tensors
 
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no explanation at {path}; Explanation.save writes one.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"{path} is truncated or no safetensors file ({error}).") from error
+        metadata, tensors = read_tensors(path)
         try:
             words = json.loads(metadata.get("harsanyi", "{}"))
             written_as = words.pop("format", None)
@@ -327,7 +323,8 @@ class Explanation:
                 for name in list(tensors)
                 if name.startswith("diagnostics.")
             }
-            return cls(**tensors, **words, diagnostics=diagnostics)
+            fields: dict[str, Any] = {**tensors}
+            return cls(**fields, **words, diagnostics=diagnostics)
         except (AttributeError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is no complete explanation ({error}).") from error
 

@@ -5,6 +5,8 @@ import secrets
 from os import PathLike
 from pathlib import Path
 
+from torch import Tensor
+
 
 def atomic_write(path: str | PathLike[str], content: bytes) -> None:
     """Write a file that is there whole or not at all, whatever kills us.
@@ -32,6 +34,28 @@ def atomic_write(path: str | PathLike[str], content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Everything that a safetensors file holds.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its metadata, and its tensors by name, on the CPU.
+
+    Raises:
+        ValueError: If the file is truncated or no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, tensors
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or no safetensors file ({error}).") from error
 
 
 def _sync_folder(folder: Path) -> None:

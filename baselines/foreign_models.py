@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from baselines.game import Model
+from baselines.torch_calls import from_array
 
 
 def from_callable(f: Any, output: str = "proba", *, columns: Sequence[str] | None = None) -> Model:  # noqa: ANN401
@@ -49,7 +49,7 @@ def from_callable(f: Any, output: str = "proba", *, columns: Sequence[str] | Non
 
             rows = pd.DataFrame(rows, columns=list(columns))
         values = np.asarray(answer(rows), dtype=np.float64)
-        return torch.from_numpy(values.reshape(len(values), -1).copy()).to(x.device)
+        return from_array(values.reshape(len(values), -1).copy()).to(x.device)
 
     model.__name__ = getattr(f, "__name__", type(f).__name__)
     return model

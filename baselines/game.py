@@ -242,7 +242,7 @@ class MaskedGame:
         draws = _draws(self.imputer)
         wide = max(1, min(m, self.max_rows // draws))
         tall = max(1, min(b, self.max_rows // (draws * wide)))
-        columns = []
+        columns: list[Tensor] = []
         for left in range(0, m, wide):
             part = coalitions[:, left : left + wide]
             rows = [
@@ -263,7 +263,7 @@ class MaskedGame:
         if len(rows) <= self.max_rows:
             values = self._run(rows)
         else:
-            values = torch.cat([self._run(chunk) for chunk in rows.split(self.max_rows)])
+            values = torch.cat([self._run(chunk) for chunk in torch.split(rows, self.max_rows)])
         self.n_evals += b * m * r
         self._n_outputs = values.shape[-1]
         values = values.reshape(b, m, r, -1)
@@ -362,7 +362,9 @@ class PresenceGame:
             [
                 self._run(self.x[rows], mask)
                 for rows, mask in zip(
-                    owner.split(self.max_rows), present.split(self.max_rows), strict=True
+                    torch.split(owner, self.max_rows),
+                    torch.split(present, self.max_rows),
+                    strict=True,
                 )
             ]
         )

@@ -24,6 +24,7 @@ from baselines.imputers import (
     scaled,
     uniforms,
 )
+from baselines.torch_calls import cholesky, cholesky_ex, from_array
 
 _CELLS = 2**22
 """Float64 cells that one tile of coalitions may hold at once (32 MiB)."""
@@ -179,15 +180,16 @@ class GaussianMixtureImputer(StoredImputer):
             )
         seed = int(torch.randint(2**31, (), generator=own_generator(generator)))
         kind = "diag" if diagonal else "full"
-        mixture = GaussianMixture(
+        mixture: Any = GaussianMixture(
             n_components, covariance_type=kind, random_state=seed, reg_covar=1e-6
-        ).fit(standardised(points).numpy())
+        )
+        mixture.fit(standardised(points).numpy())
         mean, scale = points.mean(0), points.std(0, correction=0)
-        covariances = torch.from_numpy(mixture.covariances_)
+        covariances = from_array(mixture.covariances_)
         spread = scale**2 if diagonal else scale[:, None] * scale
         return cls(
-            torch.from_numpy(mixture.weights_),
-            mean + scale * torch.from_numpy(mixture.means_),
+            from_array(mixture.weights_),
+            mean + scale * from_array(mixture.means_),
             covariances * spread,
             n_draws,
         )
@@ -255,8 +257,8 @@ class GaussianMixtureImputer(StoredImputer):
         wobble = torch.einsum("cij,rj->cir", self._factors, noise)[None]
         distinct, where = unique_coalitions(masks)
         tile = max(1, _CELLS // (c * n * (n + 3 * (b + r)) + b * r * n))
-        parts = []
-        for part in distinct.split(tile):
+        parts: list[Tensor] = []
+        for part in torch.split(distinct, tile):
             scores, expected, deviation = self._conditional(part, away, wobble)
             component = _component(scores.softmax(1), pick[None, None])  # (q, b, r)
             q = torch.arange(len(part), device=rows.device)[:, None, None]
@@ -277,8 +279,8 @@ class GaussianMixtureImputer(StoredImputer):
         noise = rearrange(noise, "b m r n -> (b m) r n")
         pick = rearrange(pick, "b m r -> (b m) r")
         tile = max(1, _CELLS // (c * n * (2 * n + 3 * (1 + r)) + r * n))
-        parts = []
-        for index in torch.arange(b * m, device=rows.device).split(tile):
+        parts: list[Tensor] = []
+        for index in torch.split(torch.arange(b * m, device=rows.device), tile):
             own = index if len(noise) > 1 else slice(None)
             wobble = torch.einsum("cij,qrj->qcir", self._factors, noise[own])
             away = (rows[owner[index]][:, None] - self._means)[..., None]
@@ -307,14 +309,14 @@ class GaussianMixtureImputer(StoredImputer):
         present = distinct.double()[:, None, :, None]  # (q, 1, n, 1)
         system = present * self._covariances * rearrange(present, "q c n o -> q c o n")
         system = system + torch.diag_embed(1 - present[..., 0])
-        factor = torch.linalg.cholesky(system)
+        factor = cholesky(system)
         where = where.to(factor.device)
         factor, present = factor[where], present[where]
         sides = [present * away, (present * wobble)]
         counts = [side.shape[-1] for side in sides]
         solved = torch.cholesky_solve(torch.cat(sides, -1), factor)
         pull = torch.einsum("cij,qcjs->qcis", self._covariances, present * solved)
-        pull_mean, pull_noise = pull.split(counts, -1)
+        pull_mean, pull_noise = torch.split(pull, counts, -1)
         mahalanobis = (sides[0] * solved[..., : counts[0]]).sum(-2)
         log_det = 2 * torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1)
         scores = self.proportions.log()[:, None] - 0.5 * (mahalanobis + log_det[..., None])
@@ -356,7 +358,7 @@ class GaussianMixtureImputer(StoredImputer):
             free = ~constant[:, None] & ~constant
             covariances = torch.where(free, covariances, 0.0)
             covariances = covariances + torch.diag(torch.where(constant, 1.0, _RIDGE))
-            factors, failed = torch.linalg.cholesky_ex(covariances)
+            factors, failed = cholesky_ex(covariances)
             if bool(failed.any()):
                 raise ValueError(
                     "covariances are not positive semi-definite; estimate them with more rows "

@@ -15,6 +15,7 @@ from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.priors import NOISE_FLOOR, ORDERS, Prior, choose_prior, distances, waves
 from baselines.regression import Jackknife, PairOperator, half_differences, least_squares
+from baselines.torch_calls import cholesky, cholesky_ex
 
 DENSE = 4096
 """Pairs that enter the Gaussian process itself; the correction takes in all of them."""
@@ -140,7 +141,8 @@ class Surrogate:
         """Half the difference between coalitions `(m, n)` and their complements, `(b, m, k)`."""
         signs = coalitions.to(self.signs.device).double() * 2 - 1
         parts = [
-            _kernel(part, self.signs, self.prior) @ self.weights for part in signs.split(DENSE)
+            _kernel(part, self.signs, self.prior) @ self.weights
+            for part in torch.split(signs, DENSE)
         ]
         return rearrange(torch.cat(parts), "m (b k) -> b m k", b=b)
 
@@ -233,11 +235,11 @@ def _noise(size: int, prior: Prior) -> Tensor:
 
 
 def _cholesky(covariance: Tensor) -> Tensor:
-    factor, failed = torch.linalg.cholesky_ex(covariance)
+    factor, failed = cholesky_ex(covariance)
     if not bool(failed):
         return factor
     jitter = 1e-10 * covariance.diagonal().mean()
-    return torch.linalg.cholesky(covariance + jitter * torch.eye(len(covariance)).double())
+    return cholesky(covariance + jitter * torch.eye(len(covariance)).double())
 
 
 def _kernel(left: Tensor, right: Tensor, prior: Prior) -> Tensor:

@@ -11,11 +11,12 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from baselines.attribution import Inputs, Target, as_tuple, target_index
+from baselines.attribution import Inputs, Target, as_extra, as_tuple, one_each, target_index
 from baselines.coalitions import key_from, stream
 from baselines.explanation import Explanation
 from baselines.game import ROW_BUDGET
 from baselines.groups import Groups, group_players
+from baselines.torch_calls import from_array
 
 Parts = tuple[Tensor, ...]
 Extra = tuple[Any, ...]
@@ -122,7 +123,7 @@ class GradientExplainer:
     @torch.inference_mode(False)
     def _attribute(self, inputs: Inputs, target: Target, extra: Any) -> Any:  # noqa: ANN401
         parts = as_tuple(inputs)
-        extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
+        extra = as_extra(extra)
         n_outputs = self._outputs_of(parts, extra)
         index = target_index(target, len(parts[0]), n_outputs).to(parts[0].device)
         scores = tuple(s[..., 0] for s in self._scores(parts, index, extra).scores)
@@ -193,7 +194,7 @@ class GradientExplainer:
         cells = sum(part[0].numel() for part in inputs)
         most = self.max_rows or max(1, min(65_536, ROW_BUDGET // cells))
         grid = torch.arange(len(inputs[0]) * n_nodes)
-        for tile in grid.split(most):
+        for tile in torch.split(grid, most):
             yield tile // n_nodes, tile % n_nodes
 
 
@@ -256,7 +257,7 @@ class Saliency(GradientExplainer):
         return Scores(tuple(s.abs() for s in slopes) if self.absolute else slopes, 1)
 
     def _at_explicands(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Parts:
-        tiles = []
+        tiles: list[Parts] = []
         for owner, _ in self._tiles(inputs, 1):
             rows = tuple(part[owner.to(part.device)] for part in inputs)
             tiles.append(self._slopes(rows, owner, target, extra, len(inputs[0]))[1])
@@ -335,10 +336,11 @@ class SmoothGrad(GradientExplainer):
 
     def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
         key = key_from(self.generator)
-        draws, ranges = [], []
+        draws: list[Tensor] = []
+        ranges: list[Tensor] = []
         for i, part in enumerate(inputs):
             noise = stream(key, i).standard_normal((self.n_draws, *part.shape[1:]))
-            draws.append(torch.from_numpy(noise).to(part))
+            draws.append(from_array(noise).to(part))
             flat = rearrange(part, "b ... -> b (...)")
             ranges.append((flat.amax(-1) - flat.amin(-1)) * self.noise)
         sums = zero_scores(inputs, target, self._outputs_of(inputs, extra))
@@ -355,10 +357,10 @@ class SmoothGrad(GradientExplainer):
 
 def baselines_like(baseline: Any, inputs: Parts) -> Parts:  # noqa: ANN401
     """Baselines in the shape of the inputs."""
-    given = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
+    given = one_each(baseline, len(inputs))
     if len(given) != len(inputs):
         raise ValueError(f"baseline holds {len(given)} tensors for {len(inputs)} inputs.")
-    starts = []
+    starts: list[Tensor] = []
     for start, part in zip(given, inputs, strict=True):
         start = torch.as_tensor(start).to(part)
         if start.ndim and start.shape not in (part.shape, part.shape[1:], (1, *part.shape[1:])):

@@ -16,6 +16,7 @@ from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.orders import BLOCK
 from baselines.sampling import sample_orders
+from baselines.torch_calls import from_array
 
 LISTED = 2**20
 """Most coalitions that are listed for an exact answer."""
@@ -106,7 +107,7 @@ def _orders(parts: list[list[int]], n: int, key: int, block: int) -> Tensor:
         owner[part] = group
     for row, draw in enumerate(draws):
         orders[row] = np.lexsort((draw[len(parts) :], draw[: len(parts)][owner]))
-    return torch.from_numpy(orders)
+    return from_array(orders)
 
 
 def _exact(
@@ -156,4 +157,4 @@ def _weights(parts: list[list[int]], n: int) -> tuple[Tensor, Tensor]:
                     add(outside + inside, player, weight)
     codes = sorted(found)
     bits = np.array([[code >> i & 1 for i in range(n)] for code in codes], dtype=bool)
-    return torch.from_numpy(bits), torch.from_numpy(np.stack([found[code] for code in codes]))
+    return from_array(bits), from_array(np.stack([found[code] for code in codes]))

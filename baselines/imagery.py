@@ -11,6 +11,7 @@ from torch.nn.functional import conv2d, pad
 from baselines.arguments import as_tensor
 from baselines.blending import blend
 from baselines.imputers import StoredImputer, feature_mask
+from baselines.torch_calls import distinct_index
 
 
 class MeanColorImputer(StoredImputer):
@@ -224,11 +225,11 @@ def superpixels(
     points = torch.cat([color, place * (compactness * math.sqrt(channels) * 3 / spacing)])
     points = rearrange(points, "d h w -> (h w) d")
     for _ in range(n_steps):
-        label = label.unique(return_inverse=True)[1]
+        label = distinct_index(label)
         counts = torch.bincount(label).to(points)
         centres = points.new_zeros(len(counts), points.shape[1]).index_add(0, label, points)
         label = torch.cdist(points, centres / counts[:, None]).argmin(-1)
-    label = label.unique(return_inverse=True)[1]
+    label = distinct_index(label)
     return repeat(label, "(h w) -> c h w", c=channels, h=height)
 
 

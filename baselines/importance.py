@@ -17,6 +17,7 @@ from baselines.explanation import Explanation
 from baselines.game import ROW_BUDGET, MaskedGame, Model
 from baselines.groups import Groups
 from baselines.imputers import Imputer, scaled
+from baselines.torch_calls import distinct
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -114,7 +115,7 @@ class SageGame:
         b = self._rows.n_explicands
         # the outputs of a few coalitions at a time: X times all of them may not fit
         width = max(1, ROW_BUDGET // (b * max(1, self._rows.n_outputs)))
-        parts = [self._score(part) for part in coalitions.split(width, 1)]
+        parts = [self._score(part) for part in torch.split(coalitions, width, 1)]
         return torch.cat(parts, 1) if parts else torch.zeros(1, 0, 1, dtype=torch.float64)
 
     def _score(self, coalitions: Tensor) -> Tensor:
@@ -294,13 +295,16 @@ def partial_dependence(
     places = _places(X, listed, grid)
     nodes = torch.cartesian_prod(*places).reshape(-1, len(listed))
     most = max_rows or max(1, min(65_536, ROW_BUDGET // X.shape[1]))
-    means = []
-    for tile in nodes.split(max(1, most // len(X))):
+    means: list[Tensor] = []
+    for tile in torch.split(nodes, max(1, most // len(X))):
         rows = repeat(X, "r n -> g r n", g=len(tile)).clone()
         for axis, feature in enumerate(listed):
             rows[..., feature] = tile[:, axis, None]
         values = torch.cat(
-            [_outputs(model, part) for part in rearrange(rows, "g r n -> (g r) n").split(most)]
+            [
+                _outputs(model, part)
+                for part in torch.split(rearrange(rows, "g r n -> (g r) n"), most)
+            ]
         )
         values = rearrange(values, "(g r) k -> g r k", g=len(tile))
         means.append(torch.einsum("grk,r->gk", values, w.to(values)))
@@ -367,13 +371,13 @@ def accumulated_local_effects(
     edges = torch.quantile(
         column.double(), torch.linspace(0, 1, n_bins + 1, dtype=torch.float64, device=X.device)
     ).to(X.dtype)
-    edges = edges.unique()
+    edges = distinct(edges)
     if len(edges) < 2:
         raise ValueError(f"feature {place} is constant over X; it has no effect to measure.")
     bins = (torch.searchsorted(edges, column) - 1).clamp(0, len(edges) - 2)
     most = max_rows or max(1, min(65_536, ROW_BUDGET // X.shape[1]))
-    steps = []
-    for rows, own in zip(X.split(most), bins.split(most), strict=True):
+    steps: list[Tensor] = []
+    for rows, own in zip(torch.split(X, most), torch.split(bins, most), strict=True):
         low, high = rows.clone(), rows.clone()
         low[:, place], high[:, place] = edges[own], edges[own + 1]
         steps.append(_outputs(model, high) - _outputs(model, low))

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from math import prod
 from os import PathLike
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from baselines.arguments import as_tensor
 from baselines.blending import blend
 from baselines.coalitions import key_from, stream
+from baselines.torch_calls import from_array
 
 FORMAT = "harsanyi-imputer/1"
 
@@ -80,7 +81,8 @@ class StoredImputer(nn.Module):
         """
         from baselines.folders import write_folder
 
-        tensors, words = {}, {}
+        tensors: dict[str, Tensor] = {}
+        words: dict[str, Any] = {}
         for name in inspect.signature(type(self).__init__).parameters:
             if name == "self":
                 continue
@@ -127,7 +129,8 @@ def _imputer_class(name: str) -> type[StoredImputer]:
     """A stored imputer's class: one of this package's, or one already imported elsewhere."""
     import baselines
 
-    pending, known = [StoredImputer], {}
+    pending = [StoredImputer]
+    known: dict[str, type[StoredImputer]] = {}
     if isinstance(name, str) and name.endswith("Imputer") and name in dir(baselines):
         getattr(baselines, name)
     while pending:
@@ -347,7 +350,7 @@ def normals(
         size = (*leading, n_draws, n_features)
         return torch.randn(size, generator=draw, dtype=torch.float64)
     half = stream(0, 0).standard_normal(((n_draws + 1) // 2, n_features))
-    half = torch.from_numpy(half)
+    half = from_array(half)
     if n_draws == 1:
         return torch.zeros(1, 1, 1, n_features, dtype=torch.float64)
     pairs = rearrange([half, -half], "sign p n -> (p sign) n")

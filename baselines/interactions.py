@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from baselines.arguments import positions
+from baselines.torch_calls import as_list
 
 if TYPE_CHECKING:
     from baselines.plots import InteractionPlots
@@ -115,7 +116,8 @@ class Interactions:
         cached = self.__dict__.get("_places_cache")
         if cached is None:
             members: list[list[int]] = [[] for _ in range(self.subsets.shape[0])]
-            for row, player in self.subsets.nonzero().tolist():
+            pairs: list[tuple[int, int]] = as_list(self.subsets.nonzero())
+            for row, player in pairs:
                 members[row].append(player)
             cached = {tuple(players): row for row, players in enumerate(members)}
             self.__dict__["_places_cache"] = cached
@@ -219,7 +221,7 @@ class Interactions:
             raise ValueError(f"m is {m}; ask for 0 or more sets.")
         values = self._cell(row, output)
         names, sets = self.player_names(), self.sets
-        order = values.abs().argsort(descending=True, stable=True).tolist()
+        order: list[int] = as_list(values.abs().argsort(descending=True, stable=True))
         chosen = [i for i in order if len(sets[i]) >= min_size][:m]
         return [(tuple(names[p] for p in sets[i]), float(values[i])) for i in chosen]
 
@@ -363,17 +365,15 @@ class Interactions:
             FileNotFoundError: If there is no such file.
             ValueError: If the file is truncated, corrupt, or holds something else.
         """
-        from safetensors import SafetensorError, safe_open
+        from baselines.files import read_tensors
 
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no interactions at {path}; Interactions.save writes them.")
+        metadata, tensors = read_tensors(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             words = json.loads(metadata.get("harsanyi", "{}"))
-        except (SafetensorError, json.JSONDecodeError) as error:
+        except json.JSONDecodeError as error:
             raise ValueError(f"{path} is truncated or no safetensors file ({error}).") from error
         written_as = words.pop("format", None)
         if written_as != FORMAT:
@@ -382,7 +382,8 @@ class Interactions:
                 "with the version that wrote it."
             )
         try:
-            return cls(**tensors, **words)
+            fields: dict[str, Any] = {**tensors}
+            return cls(**fields, **words)
         except TypeError as error:
             raise ValueError(f"{path} holds no complete interactions ({error}).") from error
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from baselines.explanation import Explanation
 from baselines.moments import PairMoments
+from baselines.torch_calls import distinct
 
 APART = 1e-5
 """Most that base values of one game may differ, relative to max(1, their size)."""
@@ -58,7 +59,7 @@ def merge(explanations: Sequence[Explanation]) -> Explanation:
     if settled is not None or len(runs) == 1:
         return settled or runs[0]
     keys = torch.cat([_keys(run) for run in runs])
-    if len(keys.unique()) < len(keys):
+    if len(distinct(keys)) < len(keys):
         raise ValueError(
             "two explanations come from the same stream of coalitions; give each run a generator "
             "with a seed of its own, or continue one of them with more(budget)."

@@ -5,6 +5,7 @@ values depend on the odd part; both come from the same complementary pairs.
 """
 
 from itertools import combinations
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -19,6 +20,7 @@ from baselines.game import Game
 from baselines.gp import DENSE, OddGPDesign, Surrogate
 from baselines.interactions import Interactions
 from baselines.priors import waves
+from baselines.torch_calls import cholesky, from_array
 
 EVEN_ORDERS = (0, 2, 4, 6)
 MAX_EXACT_PLAYERS = 16
@@ -200,7 +202,7 @@ def _even_pairs(sample: PairSample, values: Tensor, index: str) -> Tensor:
     whole = _even_kernels(signs) if rows < len(signs) else kernels
     covariance = torch.einsum("d,dpq->pq", scales, whole) + noise * torch.eye(len(signs)).double()
     cross = _pair_covariance(signs, scales, index)  # (u, p + 1)
-    solved = torch.cholesky_solve(data.cpu(), torch.linalg.cholesky(covariance))
+    solved = torch.cholesky_solve(data.cpu(), cholesky(covariance))
     return rearrange(cross @ solved, "u (b k) -> b u k", b=b).to(values.device)
 
 
@@ -213,7 +215,7 @@ def _even_kernels(signs: Tensor) -> Tensor:
 def _tune(kernels: Tensor, data: Tensor) -> tuple[Tensor, Tensor]:
     """Variances of the orders and of the noise by marginal likelihood, order 2 as the unit."""
     import numpy as np
-    from scipy.optimize import minimize
+    import scipy.optimize
 
     power = data.square().mean(0)
     data = data[:, power > 0] / power[power > 0].sqrt()
@@ -230,20 +232,20 @@ def _tune(kernels: Tensor, data: Tensor) -> tuple[Tensor, Tensor]:
         point = torch.tensor(theta, requires_grad=True)
         scales, noise = spread(point)
         covariance = torch.einsum("d,dpq->pq", scales, kernels)
-        factor = torch.linalg.cholesky(covariance + noise * torch.eye(len(data)).double())
+        factor = cholesky(covariance + noise * torch.eye(len(data)).double())
         fit = (data * torch.cholesky_solve(data, factor)).sum(0)
         value = data.shape[1] * factor.diagonal().log().sum() + len(data) / 2 * fit.log().sum()
-        away = (point - torch.from_numpy(start)) / 2.0
+        away = (point - from_array(start)) / 2.0
         value = value + 0.5 * (away @ away)
-        value.backward()
-        assert point.grad is not None  # backward has just run
-        return float(value.detach()), point.grad.numpy()
+        (slope,) = torch.autograd.grad(value, point)
+        return float(value.detach()), slope.numpy()
 
     limits = [(-14.0, 10.0)] * 3 + [(-16.0, 7.0)]
-    found = minimize(
+    optimize: Any = scipy.optimize
+    found = optimize.minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": 15}
     )
-    return spread(torch.from_numpy(found.x))
+    return spread(from_array(found.x))
 
 
 def _pair_covariance(signs: Tensor, scales: Tensor, index: str) -> Tensor:

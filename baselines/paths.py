@@ -8,7 +8,7 @@ import torch
 from einops import reduce, repeat
 from torch import Tensor
 
-from baselines.attribution import Inputs, Target, as_tuple, flatten, target_index
+from baselines.attribution import Inputs, Target, as_extra, as_tuple, flatten, target_index
 from baselines.coalitions import key_from, stream
 from baselines.gradients import (
     Extra,
@@ -19,6 +19,7 @@ from baselines.gradients import (
     beside,
     zero_scores,
 )
+from baselines.torch_calls import from_array
 
 
 class IntegratedGradients(GradientExplainer):
@@ -102,8 +103,7 @@ class IntegratedGradients(GradientExplainer):
             max_rows=self.max_rows,
         )
         parts = as_tuple(inputs)
-        extra = additional_forward_args
-        extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
+        extra = as_extra(additional_forward_args)
         index = target_index(target, len(parts[0]), self._outputs_of(parts, extra))
         answer = own._scores(parts, index.to(parts[0].device), extra)
         scores = tuple(s[..., 0] for s in answer.scores)
@@ -117,7 +117,7 @@ class IntegratedGradients(GradientExplainer):
         b = len(inputs[0])
         starts = baselines_like(self.baseline, inputs)
         owner = torch.arange(b)
-        ends = []
+        ends: list[Tensor] = []
         with torch.no_grad():
             for rows in (starts, inputs):
                 values = self._run(rows, owner, extra, b)
@@ -141,7 +141,7 @@ class IntegratedGradients(GradientExplainer):
         self, inputs: Parts, starts: Parts, steps: int, target: Tensor | None, extra: Extra
     ) -> Parts:
         nodes, weights = np.polynomial.legendre.leggauss(steps)
-        places, shares = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+        places, shares = from_array((nodes + 1) / 2), from_array(weights / 2)
         n_outputs = self._outputs_of(inputs, extra)
         sums = zero_scores(inputs, target, n_outputs)
         for owner, node in self._tiles(inputs, steps):
@@ -229,7 +229,7 @@ class ExpectedGradients(GradientExplainer):
         draw = stream(key_from(self.generator), 0)
         orders = np.stack([draw.permutation(r) for _ in range(self.n_steps)])  # (s, r)
         pieces = np.arange(self.n_steps)[:, None]
-        places = torch.from_numpy((pieces + (orders + draw.random(orders.shape)) / r).ravel())
+        places = from_array((pieces + (orders + draw.random(orders.shape)) / r).ravel())
         places = places / self.n_steps
         shares = repeat(self.weights, "r -> (s r)", s=self.n_steps) / self.n_steps
         n_outputs = self._outputs_of(inputs, extra)
@@ -262,7 +262,7 @@ class ExpectedGradients(GradientExplainer):
                 base = repeat(self.weights.to(values) @ values, "k -> b k", b=b)
                 return base, here
             # arguments that follow their explicand make the mean its own for each of them
-            means = []
+            means: list[Tensor] = []
             for i in range(b):
                 owner = torch.full((len(background[0]),), i)
                 means.append(self.weights.to(here) @ self._run(background, owner, extra, b))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from baselines.designs import CACHE, PairSample
+from baselines.torch_calls import eigenvectors
 
 ORDERS = (1, 3, 5, 7)
 """Orders of interaction with a variance of their own."""
@@ -126,7 +127,7 @@ def _spectra(sample: PairSample, size: int) -> _Spectra:
     grid = product(*choices, NOISES)
     priors = tuple(Prior((third, fifth, seventh), noise) for third, fifth, seventh, noise in grid)
     default = torch.tensor(Prior().table, dtype=torch.float64)
-    basis = torch.linalg.eigh(torch.einsum("d,dpq->pq", default, kernels)).eigenvectors
+    basis = eigenvectors(torch.einsum("d,dpq->pq", default, kernels))
     diagonal = torch.stack([((kernel @ basis) * basis).sum(0) for kernel in kernels])  # (4, q)
     tables = torch.tensor([prior.table for prior in priors], dtype=torch.float64)
     noise = torch.tensor([[prior.noise] for prior in priors], dtype=torch.float64)

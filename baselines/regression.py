@@ -18,6 +18,7 @@ from baselines.evaluation import estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
 from baselines.moments import PairMoments
+from baselines.torch_calls import eigenvalues, from_array, pinv, solve
 
 
 def kernel_shap(
@@ -295,16 +296,16 @@ def least_squares(sample: PairSample) -> Tensor:
     gram = weighted @ rows
     level = gram.diagonal().mean().clamp(min=1e-300)
     if len(sample) >= n and _is_full(gram + level / n):
-        operator = torch.linalg.solve(gram + level / n, weighted)
+        operator = solve(gram + level / n, weighted)
     else:
-        operator = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True) @ weighted
+        operator = pinv(gram, rtol=1e-10) @ weighted
     operator = operator - operator.mean(0)
     ends = (1 / n - operator @ mean)[:, 0]
     return torch.cat([ends[:, None], operator], 1) * 2
 
 
 def _is_full(gram: Tensor) -> bool:
-    spectrum = torch.linalg.eigvalsh(gram)
+    spectrum = eigenvalues(gram)
     return bool(spectrum[0] > 1e-9 * spectrum[-1])
 
 
@@ -323,7 +324,7 @@ class _UnbiasedDesign:
         draws = np.concatenate(blocks)[:n_pairs] if blocks else np.zeros((0, n_players + 1))
         size = sizes[np.searchsorted(law.cumsum(), draws[:, 0]).clip(0, n_players - 2)]
         limit = np.take_along_axis(np.sort(draws[:, 1:], 1), size[:, None] - 1, 1)
-        self.members = torch.from_numpy(draws[:, 1:] <= limit)
+        self.members = from_array(draws[:, 1:] <= limit)
         distinct, self.place, self.flipped = first_seen(self.members)
         self.coalitions = interleave(distinct)
 

@@ -15,8 +15,10 @@ from torch import Tensor
 from baselines.attribution import (
     Inputs,
     Target,
+    as_extra,
     flatten,
     joined_model,
+    one_each,
     take_target,
     unflatten,
 )
@@ -145,18 +147,19 @@ class RemovalExplainer:
             ValueError: If shapes do not fit, or the target does not exist.
         """
         parts = inputs if isinstance(inputs, tuple) else (inputs,)
-        extra = additional_forward_args
-        extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
+        extra = as_extra(additional_forward_args)
         groups, imputer = self.groups, self.imputer
         x = parts[0]
-        model = (lambda rows: self.model(rows, *extra)) if extra else self.model
+        model: Callable[[Tensor], Tensor] = self.model
+        if extra:
+            model = lambda rows: self.model(rows, *extra)
         if len(parts) > 1:
             x, model = flatten(parts), joined_model(self.model, parts, extra)
         if baselines is not None:
-            given = baselines if isinstance(baselines, tuple) else (baselines,) * len(parts)
+            given = one_each(baselines, len(parts))
             imputer = BaselineImputer(_joined_row(given, parts).reshape(x.shape[1:]))
         if feature_mask is not None:
-            given = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
+            given = one_each(feature_mask, 1)
             groups = _joined_row(given, parts).long().reshape(x.shape[1:])
         own = RemovalExplainer(
             model, imputer, self.estimator, groups=groups, max_rows=self.max_rows, **self.options
@@ -173,7 +176,7 @@ def _joined_row(given: Sequence[Any], parts: Sequence[Tensor]) -> Tensor:
     """Numbers or tensors `(*features)` or `(1, *features)`, one per input, as one row `(n,)`."""
     import torch
 
-    rows = []
+    rows: list[Tensor] = []
     for value, part in zip(given, parts, strict=True):
         value = torch.as_tensor(value, device=part.device)
         if value.ndim == part.ndim and len(value) > 1:

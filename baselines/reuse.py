@@ -14,6 +14,7 @@ from baselines.evaluation import estimate
 from baselines.exact import shapley_weights
 from baselines.explanation import Explanation
 from baselines.game import Game
+from baselines.torch_calls import from_array
 
 _WARM, _DRAWN = 1, 2  # purposes of a stream
 
@@ -188,9 +189,9 @@ class _SvarmDesign:
             size = np.searchsorted(law / law[-1], drawn[:, :1])
             limit = np.take_along_axis(np.sort(drawn[:, 1:], 1), size, 1)
             members = np.concatenate([members, drawn[:, 1:] <= limit])
-        chosen = torch.from_numpy(members[:n_pairs])
+        chosen = from_array(members[:n_pairs])
         # a first pair updates its own player only: it is no random coalition to the others
-        own_rows = torch.eye(n, dtype=torch.bool)[torch.from_numpy(order)][:n_pairs]
+        own_rows = torch.eye(n, dtype=torch.bool)[from_array(order)][:n_pairs]
         self.updates = torch.cat([own_rows, chosen[n:]])
         grand = torch.ones(1, n, dtype=torch.bool)  # the ends are a pair too, asked for anyway
         distinct, place, flipped = first_seen(torch.cat([grand, chosen]))

@@ -243,7 +243,7 @@ class _Run:
             parts = torch.cat([*self.rest, parts], 1)
             whole = parts.shape[1] // self.unit * self.unit
             self.rest = [parts[:, whole:]]
-            parts = parts[:, :whole].unflatten(1, (-1, self.unit)).mean(2)
+            parts = torch.unflatten(parts[:, :whole], 1, (-1, self.unit)).mean(2)
         if parts.shape[1]:
             moments = PairMoments.of(parts, scale)
             self.moments = moments if self.moments is None else self.moments.merge(moments)
@@ -359,7 +359,7 @@ class _OrderDesign:
         parts = pair_contributions(self.orders, values, ends)
         mean = parts.mean(1)
         whole = parts.shape[1] // self.unit * self.unit
-        units = parts[:, :whole].unflatten(1, (-1, self.unit)).mean(2)
+        units = torch.unflatten(parts[:, :whole], 1, (-1, self.unit)).mean(2)
         found = None
         if units.shape[1] > 1:
             moments = PairMoments.of(units, _scale(values))

@@ -96,6 +96,17 @@ def check_files(
             raise ValueError(f"{path} is truncated or no safetensors file ({error}).") from error
 
 
+def register(auto: Any, *about: Any, **more: Any) -> None:  # noqa: ANN401 - transformers' own
+    """Make one of transformers' Auto classes know a config, or a model by its config.
+
+    Args:
+        auto: `AutoConfig`, `AutoModel`, ...; transformers gives `register` no types.
+        about: What its `register` takes.
+        more: Likewise, by name.
+    """
+    auto.register(*about, **more)
+
+
 def check_numbers(state: Mapping[str, Tensor], folder: str | PathLike[str]) -> None:
     """Check that no weight is NaN.
 

@@ -18,6 +18,7 @@ from baselines.estimates import Estimate
 from baselines.evaluation import estimate
 from baselines.explanation import Explanation
 from baselines.game import Game
+from baselines.torch_calls import as_list, distinct, pinv
 
 Weights = tuple[float, ...]
 """Probabilities that a player joins 0, 1, ..., n - 1 others."""
@@ -145,7 +146,7 @@ def semivalue(
             f"sizes have shape {tuple(law.shape)} and sum {float(law.sum()):g}; pass "
             f"{game.n_players} probabilities of joining 0 to {game.n_players - 1} others."
         )
-    given = tuple(law.tolist())
+    given: Weights = tuple(as_list(law))
 
     def laws(n: int) -> Weights:
         if n != len(given):
@@ -266,7 +267,7 @@ class _SemivalueDesign:
             return None
         b, n, k = len(left), weights.shape[1], left.shape[-1]
         square = left.new_zeros((b, n, k))
-        for size in sample.sizes.unique():
+        for size in distinct(sample.sizes):
             rows = (sample.sizes == size).nonzero().flatten()
             unseen = float(sample.unseen[rows[0]])
             if unseen <= 0:
@@ -287,5 +288,5 @@ def _proxy(sample: PairSample, mass: tuple[float, ...]) -> Tensor:
     rows = signs / 2
     weighted = rows.T * weight
     gram = weighted @ rows
-    solver = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True) @ weighted  # (n, p)
+    solver = pinv(gram, rtol=1e-10) @ weighted  # (n, p)
     return torch.cat([torch.zeros(n, 1, dtype=torch.float64), solver], 1)

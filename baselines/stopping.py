@@ -297,7 +297,7 @@ class _Run:
         if moments.products is None:
             width = self._reach(chance, moments.squares).gather(1, order)
         unseen = self._unseen(chance).gather(1, order)
-        split = []
+        split: list[Tensor] = []
         for cut in range(1, top + 1):
             lead, rest = slice(cut - 1, cut), slice(cut, None)
             level = (mean * sign)[:, lead]

@@ -12,12 +12,13 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from baselines.arguments import check_game
-from baselines.attribution import Inputs, Target, as_tuple, take_target
+from baselines.attribution import Inputs, Target, as_extra, as_tuple, take_target
 from baselines.coalitions import all_coalitions, key_from, stream
 from baselines.explanation import Explanation
 from baselines.game import Game, MaskedGame
 from baselines.imputers import BaselineImputer, Imputer
 from baselines.removal import RemovalExplainer
+from baselines.torch_calls import from_array, solve
 
 
 def lime(
@@ -69,7 +70,7 @@ def lime(
     else:
         drawn = stream(key_from(generator), 0).random((budget - 1, n)) < 0.5
         everyone = torch.ones(1, n, dtype=torch.bool)
-        coalitions = torch.cat([everyone, torch.from_numpy(drawn)])
+        coalitions = torch.cat([everyone, from_array(drawn)])
     values = game(coalitions[None])  # (b, m, k)
     real = getattr(game, "player_mask", None)
     design = coalitions.to(values.device, torch.float64)[None]
@@ -110,7 +111,7 @@ def _weighted_ridge(
     side = torch.einsum(
         "bmn,bmk->bnk", (weight[..., None] * away).expand(len(values), -1, -1), rest
     )
-    slopes = torch.linalg.solve(gram.expand(len(values), -1, -1), side)
+    slopes = solve(gram.expand(len(values), -1, -1), side)
     fit = away @ slopes
     residual = torch.einsum("bm,bmk->bk", weight.expand(len(values), -1), (rest - fit) ** 2)
     spread = torch.einsum("bm,bmk->bk", weight.expand(len(values), -1), rest**2)
@@ -256,13 +257,14 @@ class Occlusion(RemovalExplainer):
                 inputs, baselines, target, additional_forward_args, feature_mask
             )
         (x,) = as_tuple(inputs)
-        extra = additional_forward_args
-        extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
+        extra = as_extra(additional_forward_args)
         window = _sides(sliding_window_shapes, x.ndim - 1, "sliding_window_shapes")
         steps = _sides(1 if strides is None else strides, x.ndim - 1, "strides")
         covers = _windows(tuple(x.shape[1:]), window, steps).to(x.device)  # (m, n)
         imputer = self.imputer if baselines is None else BaselineImputer(baselines)
-        model = (lambda rows: self.model(rows, *extra)) if extra else self.model
+        model: Callable[[Tensor], Tensor] = self.model
+        if extra:
+            model = lambda rows: self.model(rows, *extra)
         game = MaskedGame(model, x, imputer, max_rows=self.max_rows)
         everyone = torch.ones_like(covers[:1])
         values = game(torch.cat([everyone, ~covers])[None])

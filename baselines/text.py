@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from os import PathLike
 from typing import Any, Literal, Self
 
@@ -264,7 +264,7 @@ class TextModel:
         return self._readers[sees_all]
 
     @contextlib.contextmanager
-    def inference(self) -> Iterator[None]:
+    def inference(self) -> Generator[None]:
         """No gradients, and bfloat16 where it was asked for."""
         with torch.no_grad():
             if self.precision == "full":

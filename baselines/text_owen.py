@@ -60,7 +60,9 @@ def sentence_owen(
     if model.players == "sentence":
         raise ValueError("players='sentence' has no level below; use players='word'.")
     key = key_from(generator)
-    found, sentences, names = [], [], []
+    found: list[Explanation] = []
+    sentences: list[Tensor] = []
+    names: list[str] = []
     for text in check_texts(texts):
         game = model([text])
         groups = sentences_of(game.encoded[0])

@@ -7,103 +7,31 @@ Importing this file registers the Auto classes of transformers.
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from amortized.adapters import adapter_settings
-from amortized.encoders import Encoder, Inputs, TextEncoder, make_encoder, spec_for
-from amortized.examples import as_examples
+from amortized.config import FORMAT, AmortizedConfig
+from amortized.encoders import Encoder, Inputs, make_encoder
 from amortized.heads import NARROW, ends_head, make_head, read_head
 from amortized.objectives import Prediction, normalise
 from amortized.playing import GameCard, GameFactory
-from baselines.explanation import ESTIMANDS, Explanation
+from amortized.starting import start_encoder, target_spec
+from baselines.explanation import Explanation
 from baselines.randomness import seeded
 from baselines.saved_models import check_files, check_signature, load_strictly, settings_hash
-
-FORMAT = 2
-"""Version of the saved form; another one is refused."""
-
-NORMALIZERS = ("none", "additive", "precision")
 
 SIGNED = (
     "encoder", "outputs", "head", "uncertainty", "normalizer", "ends", "classes", "game", "estimand",
     "adapters",
 )  # fmt: skip
 """Settings that the weights mean something under; what is measured afterwards is none of them."""
-
-
-class AmortizedConfig(PreTrainedConfig):
-    """Everything that fixes the shapes of an explainer, and what its numbers mean.
-
-    Args:
-        encoder: Specification of the encoder.
-        outputs: Names of the outputs.
-        head: One of `heads.HEADS`.
-        uncertainty: Whether it predicts its own error.
-        normalizer: "none", "additive" or "precision".
-        ends: "predicted", or "exact" to ask the model for v(none) and v(all) of every example.
-        classes: "all", or "predicted" for the model's own decision only.
-        game: The value function, as `GameCard` holds it.
-        estimand: What a value stands for, the teacher's.
-        training: Settings that `fit` takes where its caller says nothing.
-        measures: What was measured on held-out labels.
-        conformal: Half-widths of intervals.
-        adapters: Settings of the LoRA adapters that `fit` trains in place of the encoder, or None.
-        format_version: Version of the saved form.
-
-    Example:
-        >>> from amortized import AmortizedConfig
-        >>> AmortizedConfig().estimand
-        'shapley'
-    """
-
-    model_type = "amortized-explainer"
-    keys_to_ignore_at_inference = ["log_scales", "ends", "mask"]  # noqa: RUF012
-
-    encoder: dict | None = None
-    outputs: list | None = None
-    head: str = "mlp"
-    uncertainty: bool = True
-    normalizer: str = "none"
-    ends: str = "predicted"
-    classes: str = "all"
-    game: dict | None = None
-    estimand: str = "shapley"
-    training: dict | None = None
-    measures: dict | None = None
-    conformal: dict | None = None
-    adapters: dict | None = None
-    format_version: int = FORMAT
-
-    def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__post_init__(**kwargs)
-        if self.format_version != FORMAT:
-            raise ValueError(
-                f"config.format_version is {self.format_version!r}; this version of amortized "
-                f"reads {FORMAT}. Save the explainer again with the version that wrote it."
-            )
-        for name, known in (
-            ("normalizer", NORMALIZERS),
-            ("ends", ("predicted", "exact")),
-            ("classes", ("all", "predicted")),
-            ("estimand", ESTIMANDS),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use one of {known}.")
-        if self.normalizer == "precision" and not self.uncertainty:
-            raise ValueError("normalizer='precision' needs uncertainty=True.")
-        self.outputs = [str(name) for name in self.outputs or ["output 0"]]
-        self.encoder = dict(self.encoder or {"kind": "rows", "n_features": 1, "n_players": 1})
-        self.training = dict(self.training or {})
-        self.measures = dict(self.measures or {})
-        self.conformal = dict(self.conformal or {})
 
 
 @dataclasses.dataclass
@@ -223,31 +151,7 @@ class AmortizedExplainer(PreTrainedModel):
             ValueError: If an option is unknown, or rows and images come without examples.
             ImportError: If adapters are wanted and peft is not installed.
         """
-        sizes = dict(encoder or {})
-        if not callable(model):
-            raise TypeError(
-                f"model is a {type(model).__name__}; pass a TextModel, such as "
-                "TextModel.from_pretrained(folder), or a function from examples to their games."
-            )
-        if hasattr(model, "network"):
-            if set(sizes) - {"padded", "max_length", "layers"}:
-                raise ValueError(
-                    f"encoder={sizes}; for texts it takes 'padded', 'max_length' and 'layers', the "
-                    "rest is the model's."
-                )
-            spec = TextEncoder.spec(model, **sizes)
-            found: Any = ["text"]
-            if pretrained is not None:
-                from transformers import AutoConfig
-
-                spec["network"] = json.loads(
-                    AutoConfig.from_pretrained(pretrained).to_json_string(use_diff=False)
-                )
-        else:
-            if examples is None:
-                raise ValueError("examples=None; pass rows or images, whose shape is needed.")
-            found = as_examples(examples)
-            spec = spec_for(found, model(found[:1]).n_players, **sizes)
+        spec, found = target_spec(model, examples, encoder or {}, pretrained)
         card = GameCard.of(model, found)
         config = AmortizedConfig(
             encoder=spec,
@@ -263,17 +167,8 @@ class AmortizedExplainer(PreTrainedModel):
         seed = 0 if generator is None else int(torch.randint(2**31, (), generator=generator))
         with seeded(seed):
             explainer = cls(config)
-        reader = explainer.encoder
-        if isinstance(reader, TextEncoder):
-            network: Any = getattr(model, "network", None)
-            if pretrained is not None:
-                network = AutoModel.from_pretrained(pretrained)
-            reader.start_from(network)
-            reader.tokenizer = getattr(model, "tokenizer", None)
-            explainer.to(next(network.parameters()).device)
-        elif isinstance(found, Tensor):
-            reader.standardise(found)
-        config.adapters = adapter_settings(reader, lora)
+        start_encoder(explainer, model, found, pretrained)
+        config.adapters = adapter_settings(explainer.encoder, lora)
         explainer.attach(model).eval()
         return explainer
 

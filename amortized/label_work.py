@@ -80,13 +80,5 @@ def unbalanced_items(folder: Path) -> list[int]:
     return bad
 
 
-def draws_of(one: Pass) -> list[tuple[int, str, int]]:
-    return [
-        (one.seed, name, pair)
-        for name, start, stop in zip(one.names, one.start, one.stop, strict=True)
-        for pair in range(start, stop)
-    ]
-
-
 def method_of(teacher: Teacher) -> str:
     return getattr(teacher, "name", None) or type(teacher).__name__

@@ -306,6 +306,21 @@ class Labels:
         return torch.repeat_interleave(self.offsets[rows], counts) + within
 
 
+def as_parquet(labels: Labels) -> bytes:
+    """Labels as one parquet file, a row per example, the game in its metadata."""
+    import io
+    import json
+
+    import pyarrow
+    import pyarrow.parquet
+
+    sink = io.BytesIO()
+    words = json.dumps(dataclasses.asdict(labels.card), sort_keys=True)
+    table = pyarrow.table(labels.columns()).replace_schema_metadata({"harsanyi": words})
+    pyarrow.parquet.write_table(table, sink)
+    return sink.getvalue()
+
+
 def shrunk(pooled: Tensor, own: Tensor, pairs: Tensor, exact: Tensor) -> Tensor:
     """Variance of the mean of a few pairs: own spread shrunk towards that of all examples.
 

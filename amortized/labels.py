@@ -8,8 +8,6 @@ The folder is all there is: no database, no locks, no collectives. `store.json` 
 labelled; every `pass-NNN` is a job of `baselines.shards` with sums, squares and counts of pairs.
 """
 
-import dataclasses
-import json
 import numbers
 from collections.abc import Iterator, Mapping
 from math import ceil
@@ -21,9 +19,18 @@ import torch
 from torch import Tensor
 
 from amortized.examples import Examples, as_examples, distinct, names_of, pick
+from amortized.label_folders import (
+    has_card,
+    next_folder,
+    pass_folders,
+    planned_pairs,
+    read_card,
+    take_passes,
+    write_card,
+)
 from amortized.label_reports import Checked, LabelCost
-from amortized.label_work import draws_of, label_work, method_of, unbalanced_items
-from amortized.labelled import Labels
+from amortized.label_work import label_work, method_of, unbalanced_items
+from amortized.labelled import Labels, as_parquet
 from amortized.passes import Pass, open_pass, plan_pass
 from amortized.playing import GameCard, GameFactory
 from amortized.teachers import Teacher, estimand_of
@@ -33,9 +40,6 @@ from baselines.fingerprints import key_of
 
 if TYPE_CHECKING:
     import datasets
-
-FORMAT = 1
-"""Version of the folder's layout."""
 
 PROBED = 16
 """One example in this many gets a second pair, so that the error of labels is known."""
@@ -66,9 +70,8 @@ class LabelStore:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; a store is a folder.")
         self._card: GameCard | None = None
-        said = self.path / "store.json"
-        if said.exists():
-            self._card = _read_card(said)
+        if has_card(self.path):
+            self._card = read_card(self.path)
 
     @property
     def card(self) -> GameCard:
@@ -77,9 +80,8 @@ class LabelStore:
         Raises:
             FileNotFoundError: If nothing was planned yet.
         """
-        said = self.path / "store.json"
-        if self._card is None and said.exists():  # another process made it meanwhile
-            self._card = _read_card(said)
+        if self._card is None and has_card(self.path):  # another process made it meanwhile
+            self._card = read_card(self.path)
         if self._card is None:
             raise FileNotFoundError(f"no labels in {self.path}; call generate(model, examples).")
         return self._card
@@ -130,7 +132,7 @@ class LabelStore:
         Raises:
             ValueError: If the folder holds labels of another game, or the check fails.
         """
-        if not resume and self._folders():
+        if not resume and pass_folders(self.path):
             raise ValueError(f"{self.path} holds labels; pass resume=True or another folder.")
         words = {"seed": seed, "shard_size": shard_size, "teacher": teacher}
         self.plan(model, examples, pairs, probe=probe, **words)
@@ -173,7 +175,7 @@ class LabelStore:
         keep = distinct(names)
         found, names = pick(found, keep), [names[i] for i in keep]
         method = "pairs" if teacher is None else method_of(teacher)
-        planned = self._planned(seed, method)
+        planned = planned_pairs(self.path, seed, method)
         stop = [pairs] * len(names)
         if teacher is not None:
             stop = [1] * len(names)
@@ -183,15 +185,11 @@ class LabelStore:
         if not lacking:
             return None
         start = [planned.get(names[i], 0) for i in lacking]
-        return plan_pass(
-            self.path / f"pass-{len(self._folders()):03d}",
-            pick(found, lacking),
-            [names[i] for i in lacking],
-            start,
-            [stop[i] for i in lacking],
-            words=self._words(seed, method) | {"estimand": estimand_of(teacher, found)},
-            shard_size=shard_size,
-        )
+        words = self._words(seed, method) | {"estimand": estimand_of(teacher, found)}
+        chosen = pick(found, lacking), [names[i] for i in lacking]
+        spans = start, [stop[i] for i in lacking]
+        folder = next_folder(self.path)
+        return plan_pass(folder, *chosen, *spans, words=words, shard_size=shard_size)
 
     def plan_second_pass(self, std_error: float, *, most_pairs: int = 64) -> Pass | None:
         """Plan more pairs for the examples whose standard error is above a target.
@@ -226,16 +224,11 @@ class LabelStore:
         if not loose:
             return None
         first = self.passes()[0]
-        return plan_pass(
-            self.path / f"pass-{len(self._folders()):03d}",
-            pick(labels.examples, loose),
-            [labels.names[row] for row in loose],
-            [int(have[row]) for row in loose],
-            [ceil(want[row]) for row in loose],
-            words=self._words(first.seed, "pairs")
-            | {"std_error": std_error, "estimand": "shapley"},
-            shard_size=first.plan.shard_size,
-        )
+        words = self._words(first.seed, "pairs") | {"std_error": std_error, "estimand": "shapley"}
+        chosen = pick(labels.examples, loose), [labels.names[row] for row in loose]
+        spans = [int(have[row]) for row in loose], [ceil(want[row]) for row in loose]
+        folder, size = next_folder(self.path), first.plan.shard_size
+        return plan_pass(folder, *chosen, *spans, words=words, shard_size=size)
 
     def cost(
         self, model: GameFactory, *, teacher: Teacher | None = None, probe: int = 8
@@ -315,14 +308,16 @@ class LabelStore:
         Raises:
             FileNotFoundError: If there is none.
         """
-        folders = self._folders()
+        folders = pass_folders(self.path)
         if not folders:
             raise FileNotFoundError(f"no labels in {self.path}; call generate(model, examples).")
         return [open_pass(folder) for folder in folders]
 
     def __len__(self) -> int:
         """Examples planned."""
-        return len({name for folder in self._folders() for name in open_pass(folder).names})
+        return len(
+            {name for folder in pass_folders(self.path) for name in open_pass(folder).names}
+        )
 
     def dataset(self) -> "datasets.Dataset":
         """The labels as a `datasets.Dataset`, one row per example."""
@@ -336,17 +331,7 @@ class LabelStore:
         Args:
             path: File to write.
         """
-        import io
-
-        import pyarrow
-        import pyarrow.parquet
-
-        sink = io.BytesIO()
-        table = pyarrow.table(self.labels().columns())
-        words = json.dumps(dataclasses.asdict(self.card), sort_keys=True)
-        table = table.replace_schema_metadata({"harsanyi": words})
-        pyarrow.parquet.write_table(table, sink)
-        atomic_write(Path(path), sink.getvalue())
+        atomic_write(Path(path), as_parquet(self.labels()))
 
     def merge(self, other: "LabelStore | str | PathLike[str]") -> Self:
         """Take in the passes of another store of the same game.
@@ -361,36 +346,23 @@ class LabelStore:
         Raises:
             ValueError: If the games differ, or the stores share draws.
         """
-        import shutil
-
         other = other if isinstance(other, LabelStore) else LabelStore(other)
         other.labels()  # refuses what is not checked
-        if not self._folders():
+        if not pass_folders(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_card(other.card)
         if other.card.fingerprint != self.card.fingerprint:
             raise ValueError(f"{other.path} holds labels of another game than {self.path}.")
-        ours = [one for folder in self._folders() for one in draws_of(open_pass(folder))]
-        theirs = [one for folder in other._folders() for one in draws_of(open_pass(folder))]
-        shared = set(ours) & set(theirs)
-        if shared:
-            raise ValueError(
-                f"{len(shared)} pairs are in both stores, drawn from the same seed; generate one "
-                "of them with another seed=."
-            )
-        for folder in other._folders():
-            target = self.path / f"pass-{len(self._folders()):03d}"
-            shutil.copytree(folder, target.with_suffix(".tmp"), dirs_exist_ok=True)
-            target.with_suffix(".tmp").rename(target)
+        take_passes(self.path, other.path)
         self._demand()
         return self
 
     def _open(self, model: GameFactory, examples: Examples) -> GameCard:
-        folders = self._folders()
+        folders = pass_folders(self.path)
         # a model without a fingerprint is recognised by its answers on the first pass's examples
         reference = open_pass(folders[0]).examples if folders else examples
         card = GameCard.of(model, reference)
-        if not folders and not (self.path / "store.json").exists():
+        if not folders and not has_card(self.path):
             self._write_card(card)
         if card.fingerprint != self.card.fingerprint:
             raise ValueError(
@@ -401,45 +373,8 @@ class LabelStore:
         return self.card
 
     def _write_card(self, card: GameCard) -> None:
-        said = {"format": FORMAT, **dataclasses.asdict(card)}
-        atomic_write(self.path / "store.json", json.dumps(said, indent=1, sort_keys=True).encode())
+        write_card(self.path, card)
         self._card = card
-
-    def _folders(self) -> list[Path]:
-        """Folders of the passes, in their order.
-
-        Raises:
-            ValueError: If one lost its manifest, or is missing before others: what is left would
-                pass for the whole.
-        """
-        # what is written last is looked at first, since other processes may be writing
-        there = sorted(self.path.glob("pass-[0-9][0-9][0-9]"), reverse=True)
-        begun = {f for f in there if (f / "SUCCESS.json").exists() or any(f.glob("shards/*"))}
-        found = sorted(folder for folder in there if (folder / "manifest.json").exists())
-        lost = sorted(begun - set(found))
-        if lost:
-            raise ValueError(f"{lost[0]} holds labels and no manifest.json: it is damaged.")
-        names = [folder.name for folder in found]
-        wanted = [f"pass-{number:03d}" for number in range(len(names))]
-        if names != wanted:
-            raise ValueError(
-                f"{self.path} lacks {sorted(set(wanted) - set(names))}; there are {names}."
-            )
-        return found
-
-    def _planned(self, seed: int, method: str) -> dict[str, int]:
-        """Pairs planned for each example of a seed and method."""
-        found: dict[str, int] = {}
-        for folder in self._folders():
-            one = open_pass(folder)
-            if one.plan.config["method"] != method:
-                raise ValueError(
-                    f"{self.path} holds labels by {one.plan.config['method']!r}, not by "
-                    f"{method!r}; use a new folder."
-                )
-            if one.seed == seed:
-                found |= dict(zip(one.names, one.stop, strict=True))
-        return found
 
     def _words(self, seed: int, method: str) -> dict[str, Any]:
         card = self.card
@@ -462,13 +397,3 @@ class LabelStore:
             for items, tensors in shards.each_shard(one.plan.folder):
                 names = [one.names[item] for item in items]
                 yield pick(one.examples, items), names, tensors, one.plan.config
-
-
-def _read_card(path: Path) -> GameCard:
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if said.pop("format", None) != FORMAT:
-            raise ValueError(f"not of format {FORMAT}")
-        return GameCard(**said)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged or no label store ({error}).") from error

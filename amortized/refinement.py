@@ -186,7 +186,7 @@ def _steadied(
         around, asked[:, 2:].to(device), values[:, 2:] - values[:, :1], real,
         harmonic_number(counts).to(around),
     )  # fmt: skip
-    labels = labels.unflatten(1, (-1, 2)).mean(2)  # complementary pairs are the units
+    labels = torch.unflatten(labels, 1, (-1, 2)).mean(2)  # complementary pairs are the units
     number = torch.tensor(sizes, device=device) // 2
     used = (torch.arange(labels.shape[1], device=device) < number[:, None])[..., None, None]
     count = number[:, None, None]

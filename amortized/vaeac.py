@@ -215,7 +215,7 @@ class VAEACImputer(StoredImputer):
         noise = normals(generator, (b, m), r, size).to(rows)
         noise = rearrange(noise.expand(b, m, -1, -1), "b m r n -> (b m) r n")
         per_tile = max(1, TILE // r)
-        tiles = zip(seen.split(per_tile), noise.split(per_tile), strict=True)
+        tiles = zip(torch.split(seen, per_tile), torch.split(noise, per_tile), strict=True)
         drawn = torch.cat([self._decode(*tile) for tile in tiles])
         drawn = drawn * self.standardise.scale + self.standardise.mean
         filled = drawn.reshape(b, m, r, *x.shape[1:]).to(x.dtype)

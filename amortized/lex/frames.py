@@ -16,6 +16,7 @@ from amortized.lex.lex import LEX
 from baselines import DonorImputer, Explanation, GaussianImputer
 from baselines.files import atomic_write
 from baselines.folders import read_words, reading
+from baselines.torch_calls import from_array
 
 FORMAT = "harsanyi-lex-table/1"
 
@@ -140,7 +141,7 @@ class LEXForTables:
             Log-probabilities `(b, c)`, or means `(b, 1)` in a regression.
         """
         lex = self._fitted()
-        rows, shown = lex.rows(self._cells(X)), torch.from_numpy(np.asarray(present, dtype=bool))
+        rows, shown = lex.rows(self._cells(X)), from_array(np.asarray(present, dtype=bool))
         with torch.no_grad():
             found = lex.log_probs(rows, shown[None, None], torch.Generator().manual_seed(0))[0, 0]
         if self.task == "regression":
@@ -199,7 +200,7 @@ class LEXForTables:
             raise ValueError(f"X lacks the columns {absent[:5]}.")
         by_name = {str(name): X.iloc[:, position] for position, name in enumerate(X.columns)}
         blocks = [_encode(by_name[column["name"]], column) for column in self.columns_]
-        return torch.from_numpy(np.concatenate(blocks, 1))
+        return from_array(np.concatenate(blocks, 1))
 
 
 def _column(X: Any, position: int) -> dict[str, Any]:  # noqa: ANN401 - a data frame
@@ -235,8 +236,8 @@ def _encode(series: Any, column: dict[str, Any]) -> np.ndarray:  # noqa: ANN401 
             raise ValueError(f"column {name!r} holds infinity; put missing values instead.")
         if missing.any() and not column["gaps"]:
             raise ValueError(f"column {name!r} has missing values; training had none. Fill them.")
-        cells = [np.where(missing, column["mean"], numbers)]
-        return np.stack([*cells, missing.astype(float)] if column["gaps"] else cells, 1)
+        filled: list[np.ndarray] = [np.where(missing, column["mean"], numbers)]
+        return np.stack([*filled, missing.astype(float)] if column["gaps"] else filled, 1)
     words = np.array([str(plain(value)) for value in series], dtype=object)
     unknown = sorted(set(words[~missing]) - set(column["values"]))
     if unknown:

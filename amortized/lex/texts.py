@@ -177,14 +177,15 @@ def as_words(texts: Any, name: str) -> list[list[str]]:  # noqa: ANN401 - any co
     """
     if isinstance(texts, str):
         raise TypeError(f"{name} is one string; pass a list of texts.")
-    split = []
+    split: list[list[str]] = []
     for text in texts:
+        given: Any = text
         if isinstance(text, str):
             split.append([word.lower() for word in _WORD.findall(text)])
-        elif isinstance(text, Sequence) and all(isinstance(word, str) for word in text):
-            split.append(list(text))
+        elif isinstance(text, Sequence) and all(isinstance(word, str) for word in given):
+            split.append(list(given))
         else:
-            raise TypeError(f"{name} holds a {type(text).__name__}; it needs texts or words.")
+            raise TypeError(f"{name} holds a {type(given).__name__}; it needs texts or words.")
     empty = [i for i, text in enumerate(split) if not text]
     if not split or empty:
         raise ValueError(f"{name} holds {len(split)} texts, without words: {empty[:5]}.")

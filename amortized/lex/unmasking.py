@@ -22,6 +22,7 @@ from baselines.coalitions import stream
 from baselines.folders import read_folder, reading, write_folder
 from baselines.randomness import seeded
 from baselines.saved_models import check_numbers
+from baselines.torch_calls import from_array
 
 FORMAT = "harsanyi-unmasking/1"
 HIDDEN = -1e9
@@ -146,7 +147,7 @@ class SequentialUnmasking(nn.Module):
         if len(self.classes) != self.settings["n_classes"]:
             raise ValueError(f"y holds {self.classes}; n_classes={self.settings['n_classes']}.")
         target = as_labels(y, self.classes, rows)
-        order = torch.from_numpy(stream(random_state, 0).permutation(len(rows)))
+        order = from_array(stream(random_state, 0).permutation(len(rows)))
         rows, target = rows[order], target[order]
         held = max(1, len(rows) // 10) if len(rows) >= 10 else 0
         for net in (self.policy, self.predictor):
@@ -204,7 +205,7 @@ class SequentialUnmasking(nn.Module):
     def order(self, x: Tensor) -> Tensor:
         """Players in the order in which they are revealed, `(b, n)`, to the last one."""
         revealed = torch.zeros(len(x), self.n_players, dtype=torch.bool, device=x.device)
-        taken = []
+        taken: list[Tensor] = []
         for _ in range(self.n_players):
             choice = self.next_logits(x, revealed).argmax(-1, keepdim=True)
             revealed = revealed.scatter(-1, choice, True)
@@ -283,7 +284,9 @@ class _Revealing(nn.Module):
         x = repeat(batch[0], "b f -> (m b) f", m=self.draws)
         y = repeat(batch[1], "b -> (m b)", m=self.draws)
         revealed = torch.zeros(len(x), model.n_players, dtype=torch.bool, device=x.device)
-        scores, rewards, entropy = [], [], torch.zeros((), device=x.device)
+        scores: list[Tensor] = []
+        rewards: list[Tensor] = []
+        entropy = torch.zeros((), device=x.device)
         for _ in range(model.k):
             log_p = torch.log_softmax(model.next_logits(x, revealed), -1)
             gumbel = -torch.log(-torch.log(_open(log_p.shape, noise).to(log_p)))

@@ -91,7 +91,7 @@ def intervals(explainer: AmortizedExplainer, bench: Bench, truth: Explanation) -
     return {"coverage_90": float(inside[real].float().mean()), "error_over_told": float(ratio)}
 
 
-def split(bench: Bench, budget: int = 1600, seeds: int = 3, steps: int = 600) -> dict[str, Any]:
+def split(bench: Bench, budget: int = 1600, seeds: int = 3) -> dict[str, Any]:
     """The same pairs and steps, spent on many texts or on few: squared error by pairs per text."""
     truth, found = bench.truth(), {}
     for pairs in (1, 4, 16):
@@ -103,7 +103,7 @@ def split(bench: Bench, budget: int = 1600, seeds: int = 3, steps: int = 600) ->
             store = LabelStore(bench.folder / f"split-{pairs}-{seed}")
             how: dict[str, Any] = {"probe": False, "seed": seed, "progress": False}
             labels = store.generate(part.model, part.train, pairs, **how).labels()
-            passes = -(-steps * 32 // len(labels))
+            passes = -(-bench.steps * 32 // len(labels))
             words = {"epochs": passes, "patience": passes, "validation": 0.2}
             explainer = part.explainer(labels, key=seed, **words)
             runs.append(judged(explainer.explain(bench.test), truth))
@@ -264,12 +264,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=None, help="passes over the labels")
     parser.add_argument("--normalizer", default="additive", help="none, additive or precision")
     parser.add_argument("--layers", type=int, default=None, help="layers of the explainers")
+    parser.add_argument("--steps", type=int, default=600, help="steps of each run of split")
     parser.add_argument("--unseen", action="store_true", help="label texts new to the target")
     given = parser.parse_args(arguments)
     words = ("texts", "tests", "least", "target_model", "unseen")
     bench = load_bench(given.target, given.out, **{word: getattr(given, word) for word in words})
     bench.epochs, bench.normalizer = given.epochs, given.normalizer
-    bench.layers = given.layers
+    bench.layers, bench.steps = given.layers, given.steps
     for name in STUDIES if "all" in given.studies else given.studies:
         start = time.process_time()
         found = STUDIES[name](bench)

@@ -40,6 +40,7 @@ class Bench:
         epochs: Passes over labels where a study says nothing; the default when None.
         normalizer: Of the explainers.
         layers: Layers that the explainers read with; the target's when None.
+        steps: Steps of each run of a budget that is split.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Bench:
     epochs: int | None = None
     normalizer: str = "additive"
     layers: int | None = None
+    steps: int = 600
 
     def labels(self, texts: int | None = None, pairs: int = 1, seed: int = 0) -> Labels:
         """Labels of the first texts."""

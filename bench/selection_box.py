@@ -35,6 +35,9 @@ BACKGROUND = 32
 EPOCHS = 60
 """Most passes of the box over rows of numbers, stopped early."""
 
+LARGE = 500
+"""Pixels above which networks of images are half as wide, so that a cell takes minutes on a CPU."""
+
 ENUMERABLE = 12
 """Most players whose selections are all tried."""
 
@@ -56,7 +59,8 @@ class Box:
                 self.net: nn.Module = MLPPredictor(shape[0], problem.n_classes)
             else:
                 size = (shape[1], shape[2])
-                self.net = ConvPredictor(shape[0], size, problem.n_classes)
+                width = 8 if rows[0].numel() > LARGE else 16
+                self.net = ConvPredictor(shape[0], size, problem.n_classes, width)
         held = max(1, len(rows) // 10)
         self.net.standardise.learn(rows[held:])  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
         fit_net(self.net, (rows, labels), held, key=seed + 8_001)
@@ -134,7 +138,7 @@ def fit_net(
         parts = zip(rows[:held].split(1024), labels[:held].split(1024), strict=True)
         return sum(float(loss(module, part, _UNUSED)) * len(part[1]) for part in parts) / held
 
-    wide = rows[0].numel() > 500
+    wide = rows[0].numel() > LARGE
     training.fit(
         net,
         (rows[held:], labels[held:]),

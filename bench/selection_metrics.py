@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 from torch import Tensor, nn
 
 from amortized.lex.predictor import ConvPredictor, MLPPredictor
@@ -167,7 +167,10 @@ class EvalX:
     """An independent judge of selections: p(y | x_S) for any S, trained on masks at random.
 
     No selector had a hand in it, so a selection that encodes the label in *which* players it shows
-    finds no accomplice here. Its width and seed differ from the contenders'.
+    finds no accomplice here. It should learn from rows of its own: on rows that a contender learned
+    from, both take the same accidents for evidence. A tenth of the rows stops it, another tenth
+    says how far it is to be trusted: its log-odds are shrunk towards the class shares, and a judge
+    that does not beat these shares by two standard errors answers with them.
 
     Args:
         X: Training rows `(rows, *features)`.
@@ -178,7 +181,8 @@ class EvalX:
             images.
         groups: Player of each feature, -1 where it is never shown; None makes each a player.
 
-    Source: Jethani, Sudarshan, Aphinyanaphongs and Ranganath (2021), EVAL-X.
+    Source: Jethani, Sudarshan, Aphinyanaphongs and Ranganath (2021), EVAL-X; the simpler model
+    among those within standard errors, Breiman et al. (1984), sec. 3.4.3.
     """
 
     epochs = 60
@@ -197,9 +201,11 @@ class EvalX:
         labels = torch.as_tensor(y, dtype=torch.int64)
         self.groups = None if groups is None else torch.as_tensor(groups)
         held, wide = max(1, len(rows) // 10), rows[0].numel() > 500
+        kept = slice(min(2 * held, len(rows) - 1), None)
+        classes = int(labels.max()) + 1
         with seeded(seed + 9_000):
-            self.net = _judging_net(rows, int(labels.max()) + 1, width)
-        self.net.standardise.learn(rows[held:])  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+            self.net = _judging_net(rows, classes, width)
+        self.net.standardise.learn(rows[kept])  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
         n = rows[0].numel() if groups is None else int(groups.max()) + 1
 
         def loss(net: nn.Module, batch: tuple[Tensor, Tensor], noise: torch.Generator) -> Tensor:
@@ -213,7 +219,7 @@ class EvalX:
 
         training.fit(
             self.net,
-            (rows[held:], labels[held:]),
+            (rows[kept], labels[kept]),
             loss,
             epochs=epochs or (10 if wide else self.epochs),
             batch_size=128 if wide else 256,
@@ -223,6 +229,12 @@ class EvalX:
             schedule=training.WarmupCosine(floor=0.05),
             key=seed + 9_001,
         )
+        counts = np.bincount(y[kept], minlength=classes) + 0.5
+        self.prior = np.log(counts / counts.sum())
+        check = slice(held, 2 * held)
+        draws = np.random.default_rng(seed + 9_002).random((CHECKS, len(rows[check]), n)) < 0.5
+        said = np.stack([self._log_probs(rows[check], torch.from_numpy(z)) for z in draws])
+        self.trust = trusted(said, self.prior, y[check])
 
     def _shown(self, masks: Tensor) -> Tensor:
         """Masks of players `(b, n)` as masks of features; a group of -1 is never shown."""
@@ -231,12 +243,16 @@ class EvalX:
         return nn.functional.pad(masks, (0, 1))[:, self.groups]
 
     @torch.no_grad()
-    def log_probs(self, X: Array, masks: Bools) -> Array:
-        """log p(y | x_S), `(b, classes)`, of rows `(b, *features)` and masks `(b, n)`."""
-        rows, shown = torch.as_tensor(X, dtype=torch.float32), torch.as_tensor(masks)
+    def _log_probs(self, rows: Tensor, shown: Tensor) -> Array:
+        """What the network says, before it is shrunk."""
         parts = zip(rows.split(2048), shown.split(2048), strict=True)
         logits = torch.cat([self.net(part, self._shown(mask)) for part, mask in parts])
         return torch.log_softmax(logits, -1).double().numpy()
+
+    def log_probs(self, X: Array, masks: Bools) -> Array:
+        """log p(y | x_S), `(b, classes)`, of rows `(b, *features)` and masks `(b, n)`."""
+        rows, shown = torch.as_tensor(X, dtype=torch.float32), torch.as_tensor(masks)
+        return shrunk(self._log_probs(rows, shown), self.prior, self.trust)
 
     def accuracy(self, X: Array, y: NDArray[np.int64], masks: Bools) -> float:
         """Share of labels that the shown players let the judge guess."""
@@ -247,28 +263,78 @@ class EvalX:
         return float(-self.log_probs(X, masks)[np.arange(len(y)), y].mean())
 
 
+CHECKS = 8
+"""Random selections of each row on which a judge's trust is settled."""
+
+
+def shrunk(log_probs: Array, prior: Array, trust: float) -> Array:
+    """Log-probabilities moved towards the class shares.
+
+    Args:
+        log_probs: `(..., classes)`.
+        prior: Logarithms of the class shares `(classes,)`.
+        trust: 1 keeps them, 0 answers with the shares.
+
+    Returns:
+        Normalised log-probabilities of the same shape.
+    """
+    mixed = prior + trust * (log_probs - prior)
+    return mixed - np.logaddexp.reduce(mixed, axis=-1, keepdims=True)
+
+
+def trusted(log_probs: Array, prior: Array, y: NDArray[np.int64]) -> float:
+    """How far answers on held-out rows deserve to be believed.
+
+    Args:
+        log_probs: `(draws, b, classes)`, of several selections of the same rows.
+        prior: Logarithms of the class shares `(classes,)`.
+        y: Labels `(b,)`.
+
+    Returns:
+        The share of their log-odds, 0 to 1, that predicts best; 0 where it does not beat the
+        class shares by two standard errors.
+    """
+    at = np.arange(len(y))
+
+    def losses(trust: float) -> Array:  # (b,)
+        return -shrunk(log_probs, prior, trust)[:, at, y].mean(0)
+
+    best = optimize.minimize_scalar(
+        lambda trust: float(losses(trust).mean()), bounds=(0.0, 1.0), method="bounded"
+    )
+    gain = losses(0.0) - losses(float(best.x))
+    return float(best.x) if gain.mean() > 2 * gain.std() / np.sqrt(len(y)) else 0.0
+
+
 def _judging_net(rows: Tensor, n_classes: int, width: int) -> nn.Module:
     if rows.ndim == 2:
         return MLPPredictor(rows.shape[1], n_classes, width, 3, True)
     size = (rows.shape[2], rows.shape[3])
-    return ConvPredictor(rows.shape[1], size, n_classes, 24, True)
+    return ConvPredictor(rows.shape[1], size, n_classes, 12 if rows[0].numel() > 500 else 24, True)
 
 
 LEAK_GAP = 0.1
 """A method's own accuracy above the judge's by more than this, on the same selections, is flagged."""
 
+ENCODED = 0.2
+"""Nats that a selection may tell by itself, as a coin guessed right four times of five; more is
+flagged."""
 
-def leaks(own_accuracy: float, judged_accuracy: float) -> bool:
-    """Whether a method's own predictor reads more from its selections than they show.
+
+def leaks(own_accuracy: float, judged_accuracy: float, encoded: float = 0.0) -> bool:
+    """Whether a selection tells more than what it shows.
 
     Args:
         own_accuracy: Of the method's predictor on its own selections.
         judged_accuracy: Of EVAL-X on the same selections.
+        encoded: Nats that being selected tells beyond the values shown, of
+            `bench.leakage.encoded`; NaN where that is unknown.
 
     Returns:
-        True where the gap exceeds `LEAK_GAP`.
+        True where the gap exceeds `LEAK_GAP`, its own predictor reading what others cannot, or
+        `encoded` exceeds `ENCODED`, whoever may read it.
     """
-    return own_accuracy - judged_accuracy > LEAK_GAP
+    return own_accuracy - judged_accuracy > LEAK_GAP or encoded > ENCODED
 
 
 def _check(scores: Array, truth: Bools) -> None:

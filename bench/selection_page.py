@@ -17,6 +17,7 @@ COLUMNS = {
     "own_accuracy": "own acc.",
     "evalx_at_k": "judged at k",
     "gap": "gap",
+    "encoded": "encoded",
     "leaks": "leaks",
     "probe_accuracy": "mask alone",
     "kl_at_k": "KL@k",
@@ -28,13 +29,15 @@ COLUMNS = {
     "explain_ms": "ms/row",
 }
 
-PLAIN = ("kl_at_k", "objective_gap", "train_seconds", "explain_ms", "between", "within")
+PLAIN = ("encoded", "kl_at_k", "objective_gap", "train_seconds", "explain_ms", "between", "within")
 """Measures in units of their own: nats, variances, seconds, milliseconds."""
 
 ABOUT = (
     "Medians over seeds, in percent but for what has a unit. TPR@k, AUROC and AUPRC do not depend "
-    "on a threshold; FDR, FPR, rate, own accuracy and gap are at the method's own selection. A gap "
-    "over 10 points (own predictor above the independent judge) is flagged as a leak; `mask alone` "
+    "on a threshold; FDR, FPR, rate, own accuracy and gap are at the method's own selection. `encoded` "
+    "is what being selected tells of the label beyond the values shown, in nats. A gap over 10 "
+    "points (own predictor above the independent judge), or more than .2 nats encoded, is flagged "
+    "as a leak; `mask alone` "
     "is the accuracy of a tree that sees which players were selected and nothing else. KL@k, in "
     "nats, is of the box's answer to the k best-ranked players, absent ones imputed: rank it among "
     "those that explain the `box`, since `own` explain another model and floors nobody's. The "

@@ -13,13 +13,15 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from baselines import shards
 from bench.cells import Grid
+from bench.leakage import encoded
 from bench.problems.selections import PROBLEMS, SelectionProblem
 from bench.rationale_suite import TEXT_ENTRIES, TEXTS, judge_texts
 from bench.selection_box import ENUMERABLE, Box, Enumerated, enumerate_objective
-from bench.selection_methods import ABLATIONS, ENTRIES, Entry, Selected
+from bench.selection_methods import ABLATIONS, ENTRIES, Entry, Fitted, Floats, Selected
 from bench.selection_metrics import (
     EvalX,
     auroc,
@@ -39,11 +41,12 @@ if TYPE_CHECKING:
 MEASURES = (
     *("tpr_at_k", "auroc", "auprc", "tpr", "fdr", "fpr", "rate", "inclusion_rate"),
     *("own_accuracy", "evalx_accuracy", "evalx_at_k", "evalx_loss_at_k", "gap", "leaks"),
-    *("probe_accuracy", "kl_at_k", "objective_gap", "stability", "between", "within"),
+    *("encoded", "probe_accuracy", "kl_at_k", "objective_gap", "stability", "between", "within"),
     *("train_seconds", "explain_ms"),
 )
 """What a cell measures. `evalx_*` are by an independent judge; `gap` is the method's own accuracy
-less the judge's on the same selections; `at_k` shows as many players as matter, or as were asked
+less the judge's on the same selections; `encoded` is what being selected tells of the label, in
+nats, beyond the values shown; `leaks` flags either; `at_k` shows as many players as matter, or as were asked
 for; `kl_at_k` is the box's answer to that, against its answer to all; `probe_accuracy` guesses the
 label from the mask alone; `stability` is the rank correlation of two seeds of a selector on the
 first seed's data. What a method or problem does not have is left out."""
@@ -55,6 +58,8 @@ DEFAULT = (*TABULAR, "panels-digits")
 _ROWS = ENTRIES | ABLATIONS
 METHODS = {**_ROWS, **TEXT_ENTRIES}
 SCORED_ROWS = 2000
+ENCODED_ROWS = 6000
+"""Test rows on which what a selection encodes is measured: the scored ones and others."""
 OBJECTIVE_ROWS = 50
 
 
@@ -142,7 +147,8 @@ def judge_selection(problem_name: str, method: str, seed: int) -> dict[str, floa
         "within": found.within,
     }
     if found.selected is not None:
-        measures |= _own(found, judge, x, y)
+        nats = _encoded(fitted, found, problem)
+        measures |= _own(found, judge, x, y, nats) | {"encoded": nats}
     if setting.objective is not None:
         shown = (at_k if found.selected is None else found.selected)[:OBJECTIVE_ROWS]
         measures["objective_gap"] = setting.objective.gap(shown)
@@ -160,7 +166,7 @@ class Setting:
         problem: The data.
         box: The model that post-hoc methods explain.
         box_seconds: CPU-seconds of its training.
-        judge: EVAL-X.
+        judge: EVAL-X, of rows that no method sees where the problem has any.
         objective: Values of every selection of the first rows, where their law is known.
     """
 
@@ -178,12 +184,19 @@ def prepared(problem_name: str, seed: int) -> Setting:
     start = time.process_time()
     box = Box(problem, seed)
     seconds = time.process_time() - start
-    judge = EvalX(problem.X, problem.y, seed=seed, groups=problem.groups)
+    judge = EvalX(*_judging_rows(problem), seed=seed, groups=problem.groups)
     known = problem.covariance is not None and problem.n_players <= ENUMERABLE
     rows = problem.X_test[:OBJECTIVE_ROWS]
     return Setting(
         problem, box, seconds, judge, enumerate_objective(problem, rows) if known else None
     )
+
+
+def _judging_rows(problem: SelectionProblem) -> tuple[Floats, NDArray[np.int64]]:
+    """Test rows that are not scored, where there are enough of them; else the training rows."""
+    if len(problem.X_test) < 2 * SCORED_ROWS:
+        return problem.X, problem.y
+    return problem.X_test[SCORED_ROWS:], problem.y_test[SCORED_ROWS:]
 
 
 def _takes(entry: Entry, problem: SelectionProblem) -> bool:
@@ -212,7 +225,23 @@ def _support(found: Selected, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def _own(found: Selected, judge: EvalX, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+def _encoded(fitted: Fitted, found: Selected, problem: SelectionProblem) -> float:
+    """What a selection tells beyond the values shown; NaN of images and of many players."""
+    assert found.selected is not None  # the caller asked
+    if problem.X.ndim > 2 or problem.n_players > ENUMERABLE:
+        return float("nan")
+    x, y = problem.X_test[:ENCODED_ROWS], problem.y_test[:ENCODED_ROWS]
+    selected, known = found.selected, len(found.selected)
+    if len(x) > known:
+        more = fitted(x[known:], y[known:]).selected
+        assert more is not None  # it selects
+        selected = np.concatenate([selected, more])
+    return encoded(x, problem.feature_masks(selected), selected, y).value
+
+
+def _own(
+    found: Selected, judge: EvalX, x: Floats, y: NDArray[np.int64], nats: float
+) -> dict[str, float]:
     """What a selection tells its own predictor, an independent judge, and by itself."""
     assert found.selected is not None  # the caller asked
     judged = judge.accuracy(x, y, found.selected)
@@ -222,7 +251,7 @@ def _own(found: Selected, judge: EvalX, x: np.ndarray, y: np.ndarray) -> dict[st
         "own_accuracy": found.own_accuracy,
         "evalx_accuracy": judged,
         "gap": found.own_accuracy - judged,
-        "leaks": float(leaks(found.own_accuracy, judged)),
+        "leaks": float(leaks(found.own_accuracy, judged, nats)),
     }
     if found.selected.shape[1] <= ENUMERABLE:
         measures["probe_accuracy"] = mask_probe(found.selected, y)

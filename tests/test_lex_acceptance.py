@@ -17,9 +17,19 @@ from amortized.lex.gradients import log_mean_exp
 from amortized.lex.masks import Bernoulli
 from baselines import BaselineImputer, GaussianImputer, exact_shapley
 from baselines.fingerprints import content_hash
+from bench.leakage import encoded
 from bench.problems.selections import noise_only, syn
 from bench.selection_box import Box, enumerate_objective
-from bench.selection_metrics import EvalX, auroc, fdr, leaks, mask_probe, stability, tpr_at_k
+from bench.selection_metrics import (
+    ENCODED,
+    EvalX,
+    auroc,
+    fdr,
+    leaks,
+    mask_probe,
+    stability,
+    tpr_at_k,
+)
 
 ROOT = str(Path(__file__).resolve().parents[1])
 
@@ -184,9 +194,14 @@ def test_the_mean_over_imputations_must_be_over_probabilities(syn6, monkeypatch)
 def test_a_label_that_nothing_shown_can_tell_is_told_by_leaks_alone():
     problem = noise_only()
     x, y = problem.X_test[:4000], problem.y_test[:4000]
-    judge = EvalX(problem.X, problem.y, groups=problem.groups)
-    zeros = {"imputer": BaselineImputer(0.0), "regime": "free", "pretrain": False}
-    settings = {"honest": {}, "leaking": zeros | {"imputations": None}}
+    judge = EvalX(problem.X_test[4000:], problem.y_test[4000:], groups=problem.groups)
+    zeros = {"imputer": BaselineImputer(0.0), "imputations": None}
+    surrogate = {"regime": "surrogate", "mask_channel": False}
+    settings = {
+        "honest": {},
+        "leaking": zeros | {"regime": "free", "pretrain": False},
+        "surrogate": zeros | surrogate,  # its own errors are evidence for whoever picks among them
+    }
     found = {}
     for name, given in settings.items():
         lex = selector(problem, target_rate=0.5, **given)
@@ -195,13 +210,34 @@ def test_a_label_that_nothing_shown_can_tell_is_told_by_leaks_alone():
             answers = lex.log_probs(lex.rows(x), mode[None, None])[0, 0].exp().mean(1)
         own = float((answers.argmax(-1).numpy() == y).mean())
         shown = mode.numpy()
-        found[name] = own, judge.accuracy(x, y, shown), mask_probe(shown, y)
+        told = encoded(x, problem.feature_masks(shown), shown, y).value
+        found[name] = own, judge.accuracy(x, y, shown), told, mask_probe(shown, y)
     assert found["leaking"][0] >= 0.85
-    assert found["leaking"][2] >= 0.80
+    assert found["leaking"][3] >= 0.80
+    assert found["surrogate"][0] >= 0.70
     assert found["honest"][0] <= 0.56
-    for own, judged, _ in found.values():
+    for name, (own, judged, told, _) in found.items():
         assert judged <= 0.57
-        assert leaks(own, judged) == (own > 0.8)
+        assert leaks(own, judged) == leaks(0.5, 0.5, told) == (name != "honest")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [4, 5, 6])
+def test_an_honest_selector_is_not_flagged(number):
+    problem = syn(number)
+    x, y = problem.X_test[:6000], problem.y_test[:6000]
+    lex = selector(problem, target_rate=problem.rate, epochs=12)
+    mode = lex.select(x).mode
+    with torch.no_grad():
+        answers = lex.log_probs(lex.rows(x), mode[None, None])[0, 0].exp().mean(1)
+    own = float((answers.argmax(-1).numpy() == y).mean())
+    shown = mode.numpy()
+    judge = EvalX(problem.X_test[6000:], problem.y_test[6000:])
+    judged, told = judge.accuracy(x, y, shown), encoded(x, shown, shown, y).value
+    assert own > 0.65
+    assert judged > 0.62
+    assert told < ENCODED / 4
+    assert not leaks(own, judged, told)
 
 
 @pytest.mark.slow

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from bench.leakage import encoded
 from bench.problems.images import load_images, read_idx
 from bench.problems.rationales import RATIONALES
 from bench.problems.selections import hypercubes, noise_only, switch, switching_panels, syn
 from bench.selection_metrics import (
+    ENCODED,
+    EvalX,
     auroc,
     average_precision,
     fdr,
@@ -19,6 +22,7 @@ from bench.selection_metrics import (
     stability,
     top,
     tpr_at_k,
+    trusted,
 )
 
 # base rate, Bayes accuracy, Bayes negative log-likelihood, mean share of players that matter
@@ -166,9 +170,45 @@ def test_stability_is_one_for_equal_runs_and_near_zero_for_noise():
         stability(runs[:1])
 
 
-def test_only_a_large_gap_is_called_a_leak():
+def test_a_large_gap_or_much_encoded_is_called_a_leak():
     assert leaks(0.95, 0.5)
     assert not leaks(0.56, 0.52)
+    assert leaks(0.53, 0.5, 0.6)  # its own predictor does not read what everybody may
+    assert not leaks(0.5, 0.5, 0.15)
+    assert not leaks(0.5, 0.5, float("nan"))  # not measured
+
+
+@pytest.mark.parametrize("number", [4, 5, 6])
+def test_a_right_selection_goes_with_the_label_and_encodes_nothing(number):
+    """Which players matter is told by a player that is shown; adding the label is caught."""
+    problem = syn(number, rows=10, test_rows=6000)
+    x, y, truth = problem.X_test, problem.y_test, problem.truth_test
+    honest = encoded(x, truth, truth, y)
+    assert honest.low <= honest.value <= honest.high < 0.05
+    spelled = truth.copy()
+    spelled[:, 6 if number == 4 else 1] |= y == 1  # a player that says nothing of these rows
+    told = encoded(x, spelled, spelled, y).value
+    assert told > ENCODED > 4 * honest.high
+
+
+def test_values_of_noise_that_agree_with_the_label_are_encoded():
+    """Every player is shown as often for either label: the mask alone tells nothing."""
+    problem = noise_only(rows=10, test_rows=3000)
+    x, y = problem.X_test, problem.y_test
+    sign = np.where(y == 1, 1, -1)[:, None]
+    agrees = x[:, 1:] * sign > 0
+    first = agrees & (agrees.cumsum(1) == 1)
+    assert mask_probe(first, y) < 0.56
+    assert encoded(x, problem.feature_masks(first), first, y).value > 0.5
+    fair = np.random.default_rng(0).random(first.shape) < 0.5
+    assert encoded(x, problem.feature_masks(fair), fair, y).high < 0.02
+
+
+def test_encoding_needs_rows_of_every_class_and_equal_shapes():
+    x, masks = np.zeros((20, 2)), np.zeros((20, 2), dtype=bool)
+    assert np.isnan(encoded(x, masks, masks, np.zeros(20, dtype=int)).value)
+    with pytest.raises(ValueError, match="the same rows"):
+        encoded(x, masks, masks[:5], np.arange(20) % 2)
 
 
 @pytest.mark.parametrize(
@@ -190,8 +230,6 @@ def test_impossible_requests_are_refused(call, words):
 
 
 def test_evalx_judges_full_rows_like_a_classifier_and_empty_ones_like_the_base_rate():
-    from bench.selection_metrics import EvalX
-
     problem = syn(4, rows=3000, test_rows=2000)
     before = torch.get_rng_state()
     judge = EvalX(problem.X, problem.y, epochs=15)
@@ -202,6 +240,40 @@ def test_evalx_judges_full_rows_like_a_classifier_and_empty_ones_like_the_base_r
     nothing = judge.log_probs(problem.X_test, ~everything)
     assert np.ptp(nothing) < 1.0
     assert np.abs(nothing - nothing[:1]).max() < 1e-6
+
+
+def test_a_judge_of_noise_answers_with_the_class_shares_whatever_it_is_shown():
+    """Its network errs, and whoever knows the label shows the noise that errs the right way."""
+    problem = noise_only(rows=3000, test_rows=1000)
+    judge = EvalX(problem.X, problem.y, groups=problem.groups, epochs=15)
+    x, y = problem.X_test, problem.y_test
+    every = (np.arange(16)[:, None] >> np.arange(4)) & 1 == 1
+    shown = [np.tile(mask, (len(x), 1)) for mask in every]
+
+    def fooled():
+        said = np.stack([judge.log_probs(x, masks)[np.arange(len(y)), y] for masks in shown])
+        return float((said.max(0) > np.log(0.5)).mean())
+
+    share = max(y.mean(), 1 - y.mean())
+    assert judge.trust == 0
+    assert fooled() <= share
+    judge.trust = 1.0
+    assert fooled() > share + 0.05
+
+
+def test_trust_is_the_share_of_the_log_odds_that_predicts_best():
+    rng = np.random.default_rng(0)
+    odds = rng.normal(size=(2, 20_000)) * 1.5
+    y = (rng.random(20_000) < 1 / (1 + np.exp(-odds[0]))).astype(np.int64)
+    prior = np.log(np.full(2, 0.5))
+
+    def answers(stretch):
+        signed = np.stack([-odds[0], odds[0]], -1)[None] * stretch / 2
+        return signed - np.logaddexp.reduce(signed, -1, keepdims=True)
+
+    assert trusted(answers(2.0), prior, y) == pytest.approx(0.5, abs=0.03)
+    assert trusted(answers(1.0), prior, y) > 0.95
+    assert trusted(answers(1.0), prior, rng.permutation(y)) == 0
 
 
 def test_a_noise_only_label_is_told_by_the_forbidden_feature_alone():

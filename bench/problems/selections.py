@@ -380,7 +380,7 @@ PROBLEMS: dict[str, Callable[..., SelectionProblem]] = {
     "hypercubes": hypercubes,
     "noise-only": noise_only,
     "panels-digits": switching_panels,
-    "panels-mnist": partial(switching_panels, "mnist", rows=10_000),
-    "panels-fashion": partial(switching_panels, "fashion", rows=10_000),
+    "panels-mnist": partial(switching_panels, "mnist", rows=5_000, test_rows=7_000),
+    "panels-fashion": partial(switching_panels, "fashion", rows=5_000, test_rows=7_000),
 }
 """Problems by name; each takes `seed`."""

@@ -898,6 +898,28 @@ MUTANTS = (
         "test_a_mask_that_spells_the_label_leaks_and_a_random_one_does_not",
     ),
     Mutant(
+        bug="a judge that learned nothing is believed",
+        file="bench/selection_metrics.py",
+        source="return float(best.x) if gain.mean() > 2 * gain.std() / np.sqrt(len(y)) else 0.0",
+        replacement="return 1.0",
+        test="test_selections.py::"
+        "test_a_judge_of_noise_answers_with_the_class_shares_whatever_it_is_shown",
+    ),
+    Mutant(
+        bug="both probes of an encoding learn from the selections as they were made",
+        file="bench/leakage.py",
+        source="others = [rng.permutation(rows) for _ in range(copies)] or [rows]",
+        replacement="others = [rows for _ in range(copies)] or [rows]",
+        test="test_selections.py::test_values_of_noise_that_agree_with_the_label_are_encoded",
+    ),
+    Mutant(
+        bug="a leak that only others can read is not flagged",
+        file="bench/selection_metrics.py",
+        source="return own_accuracy - judged_accuracy > LEAK_GAP or encoded > ENCODED",
+        replacement="return own_accuracy - judged_accuracy > LEAK_GAP",
+        test="test_selections.py::test_a_large_gap_or_much_encoded_is_called_a_leak",
+    ),
+    Mutant(
         bug="a twin brings its fellow along instead of being needed beside it",
         file="bench/null_tests.py",
         source="inside[..., self.twin] &= guest",

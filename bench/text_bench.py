@@ -57,8 +57,8 @@ class Bench:
     def labels(self, texts: int | None = None, pairs: int = 1, seed: int = 0) -> Labels:
         """Labels of the first texts."""
         store = LabelStore(self.folder / f"labels-{pairs}-{seed}")
-        chosen = self.train[:texts]
-        return store.generate(self.model, chosen, pairs, seed=seed, progress=False).labels()
+        chosen = list(dict.fromkeys(self.train[:texts]))
+        return self._labels(store, chosen, pairs, seed)
 
     def truth(self, texts: list[Any] | None = None, name: str = "truth") -> Explanation:
         """Both halves of the truth and their mean, with standard errors."""
@@ -67,11 +67,13 @@ class Bench:
 
     def _half(self, texts: list[Any], name: str, half: int) -> Explanation:
         store = LabelStore(self.folder / name)
-        words: dict[str, Any] = {"seed": 1000 + half, "progress": False}
-        found = store.generate(self.model, texts, TRUTH_PAIRS, **words).labels()
+        return self._labels(store, texts, TRUTH_PAIRS, 1000 + half).explanation()
+
+    def _labels(self, store: LabelStore, texts: list[Any], pairs: int, seed: int) -> Labels:
+        """Labels of some texts in their order, whatever else the store holds."""
+        found = store.generate(self.model, texts, pairs, seed=seed, progress=False).labels()
         order = {name: row for row, name in enumerate(found.names)}
-        rows = [order[name] for name in names_of(found.card.fingerprint, texts)]
-        return found.select(rows).explanation()
+        return found.select([order[n] for n in names_of(found.card.fingerprint, texts)])
 
     def explainer(self, labels: Labels, key: int = 0, **words: Any) -> AmortizedExplainer:  # noqa: ANN401
         """An explainer trained on labels."""

@@ -149,3 +149,11 @@ def test_unseen_pairs_share_no_text_with_those_that_are_judged_on(monkeypatch) -
     given = TextData("snli", pairs, None, ())
     monkeypatch.setattr(text_bench, "load_texts", lambda name, part: given)
     assert unseen_texts("snli", [("a", "b")], 0) == [("e", "f")]
+
+
+def test_fewer_texts_than_a_store_holds_are_the_labels_of_those_texts_alone(bench) -> None:
+    assert len(bench.labels()) == 60
+    few = bench.labels(7)
+    assert list(few.examples) == bench.train[:7]
+    game = bench.model(bench.train[:7])
+    assert torch.allclose(few.grand, game(game.player_mask[:, None])[:, 0].float(), atol=1e-5)

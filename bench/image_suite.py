@@ -101,7 +101,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ),
     ("fashion", "cells"): Recipe(
         28, {"width": 32, "blocks": 5, "stem": _GREY_STEM},
-        {**_GREY, "shift": 1, "flip": True, "epochs": 14},
+        {**_GREY, "shift": 1, "flip": True, "epochs": 30},
     ),
     ("cifar10", "patches"): Recipe(32, {"width": 64, "blocks": 10}, {**_CIFAR, "epochs": 10}),
     ("cifar10", "cells"): Recipe(

@@ -468,6 +468,16 @@ BAD = {
     ),
     "words": (lambda: small().explain(np.array([["a"] * 5])), TypeError, "no array of numbers"),
     "one axis": (lambda: small().explain(np.zeros(5)), ValueError, "needs"),
+    "a column too few": (
+        lambda: small().explain(np.zeros((2, 4))),
+        ValueError,
+        r"x has shape \(2, 4\); this model takes \(b, 5\)",
+    ),
+    "one column, which would be every column": (
+        lambda: small().explain(np.zeros((2, 1))),
+        ValueError,
+        r"takes \(b, 5\)",
+    ),
     "zero rows": (lambda: small().fit(np.zeros((0, 5)), np.zeros(0)), ValueError, "zero rows"),
     "one class": (
         lambda: LEX.for_tabular(5, 2, imputer=BaselineImputer(0.0)).fit(

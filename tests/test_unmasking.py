@@ -92,6 +92,7 @@ def test_a_saved_model_comes_back(fitted, tmp_path):
         (lambda: SequentialUnmasking(3, 2, 1).fit(np.zeros((0, 3)), []), "0 rows"),
         (lambda: SequentialUnmasking(3, 2, 1).fit(np.zeros((4, 3)), [0] * 4), "n_classes=2"),
         (lambda: SequentialUnmasking(3, 2, 1).explain(np.full((1, 3), np.nan)), "NaN"),
+        (lambda: SequentialUnmasking(3, 2, 1).explain(np.zeros((1, 1))), r"takes \(b, 3\)"),
     ],
 )
 def test_impossible_requests_are_refused(call, words):

@@ -8,20 +8,27 @@ import torch
 from torch import Tensor
 
 
-def as_rows(x: Any, name: str, like: Tensor) -> Tensor:  # noqa: ANN401 - array, frame or tensor
+def as_rows(
+    x: Any,  # noqa: ANN401 - an array, a data frame or a tensor
+    name: str,
+    like: Tensor,
+    features: Sequence[int] | None = None,
+) -> Tensor:
     """Explicands as a float tensor, once they are sure to be finite.
 
     Args:
         x: `(b, *features)`: an array, a data frame or a tensor.
         name: What to call it in an error.
         like: Tensor whose dtype and device the rows take.
+        features: The shape that the model's rows have; None takes any.
 
     Returns:
         `(b, *features)`.
 
     Raises:
         TypeError: If it holds no numbers.
-        ValueError: If it has fewer than two axes, or an entry is not finite.
+        ValueError: If it has fewer than two axes or other features than the model's, or an entry
+            is not finite.
     """
     given = getattr(x, "to_numpy", lambda: x)()
     try:
@@ -32,6 +39,9 @@ def as_rows(x: Any, name: str, like: Tensor) -> Tensor:  # noqa: ANN401 - array,
         raise TypeError(f"{name} is no array of numbers ({error}).") from error
     if tensor.ndim < 2:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it needs (b, *features).")
+    if features is not None and tensor.shape[1:] != torch.Size(features):
+        axes = ", ".join(map(str, ("b", *features)))
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; this model takes ({axes}).")
     tensor = tensor.to(device=like.device, dtype=like.dtype)
     if not torch.isfinite(tensor).all():
         bad = (~torch.isfinite(tensor)).flatten(1).any(-1).nonzero().flatten().tolist()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from amortized.lex.gradients import Drawn, Gradient, Objective, log_mean_exp
+from amortized.lex.inputs import as_rows
 from amortized.lex.likelihood import Likelihood
 from amortized.lex.masks import MaskLaw
 from amortized.lex.selection import Selection
@@ -62,6 +63,23 @@ class LatentSelection(Likelihood):
         self.m, self.l = m, l
         self.register_buffer("level", torch.zeros(()))
         self.level: Tensor
+
+    def rows(self, x: Any, name: str = "x") -> Tensor:  # noqa: ANN401 - an array or a tensor
+        """Explicands as a float tensor, once they are sure to be finite and of the selector's shape.
+
+        Args:
+            x: `(b, *features)`: an array, a data frame or a tensor.
+            name: What to call it in an error.
+
+        Returns:
+            Float32 `(b, *features)`, or float64 when the networks are.
+
+        Raises:
+            TypeError: If it holds no numbers.
+            ValueError: If its features are not the selector's, or an entry is not finite.
+        """
+        known = getattr(getattr(self.selector, "standardise", None), "mean", None)
+        return as_rows(x, name, self.log_scale, None if known is None else known.shape)
 
     def select(self, x: Any) -> Selection:  # noqa: ANN401 - an array or a tensor
         """The distribution of selections of each explicand.

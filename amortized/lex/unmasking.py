@@ -100,6 +100,9 @@ class SequentialUnmasking(nn.Module):
         """Masks of players `(..., n)` as masks of features."""
         return nn.functional.pad(masks, (0, 1))[..., self.players]
 
+    def _rows(self, x: Any, name: str) -> Tensor:  # noqa: ANN401 - an array, a frame or a tensor
+        return as_rows(x, name, self.policy.head.weight, self.policy.standardise.mean.shape)
+
     def next_logits(self, x: Tensor, revealed: Tensor) -> Tensor:
         """Logits `(rows, n)` of the next player, from rows and bool masks `(rows, n)`."""
         logits = self.policy(x, self.features(revealed))
@@ -138,7 +141,7 @@ class SequentialUnmasking(nn.Module):
         Raises:
             ValueError: If there are no rows, one class, or a number is not finite.
         """
-        rows = as_rows(X, "X", self.policy.head.weight)
+        rows = self._rows(X, "X")
         if len(rows) == 0 or draws < 2:
             raise ValueError(f"X has {len(rows)} rows, draws={draws}; pass rows, and 2 draws.")
         given = getattr(y, "to_numpy", lambda: y)()
@@ -225,7 +228,7 @@ class SequentialUnmasking(nn.Module):
         Raises:
             ValueError: If `x` is not finite.
         """
-        rows = as_rows(x, "x", self.policy.head.weight)
+        rows = self._rows(x, "x")
         steps = self.order(rows).argsort(-1)
         return Explanation(
             (steps < self.k).to(rows.dtype)[..., None],
@@ -243,7 +246,7 @@ class SequentialUnmasking(nn.Module):
     @torch.no_grad()
     def predict_proba(self, x: Any) -> Tensor:  # noqa: ANN401 - an array, a frame or a tensor
         """Class probabilities `(b, c)` from the first `k` players revealed."""
-        rows = as_rows(x, "x", self.policy.head.weight)
+        rows = self._rows(x, "x")
         shown = self.order(rows).argsort(-1) < self.k
         return torch.softmax(self.predictor(rows, self.features(shown)), -1)
 

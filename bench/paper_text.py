@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -168,38 +169,48 @@ def masking(bench: Bench, shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5)) -> di
     return found
 
 
-def speed(bench: Bench, evaluations: int = 2000, repeats: int = 5) -> dict[str, Any]:
-    """Seconds per text of one pass, batch 1 and 64, of packed sampling and captum; one thread."""
+def speed(bench: Bench, evaluations: int = 2000, rounds: int = 4) -> dict[str, Any]:
+    """CPU seconds per text of one pass, of packed sampling and of captum; one thread, in turns.
+
+    Batches of one and the sampler have the same texts, which are among those of the batch of 64.
+    """
     from baselines import permutation_shapley
 
     explainer = saved(bench)
     texts = (bench.test * (64 // len(bench.test) + 1))[:64]
-    sampled = timed(
-        lambda: [permutation_shapley(bench.model([text]), evaluations) for text in texts[:8]], 1
-    )
+    few, slow = texts[:12], texts[:3]
     encoder: Any = explainer.encoder
     read = encoder.read(texts)
-    passes: dict[str, Callable[[], Any]] = {
-        "pass_1": lambda: [forward(explainer, [one]) for one in read[:16]],
-        "pass_64": lambda: forward(explainer, read),
-        "explain_1": lambda: [explainer.explain([text]) for text in texts[:16]],
-        "explain_64": lambda: explainer.explain(texts),
-        "pass_64_bf16": lambda: forward(explainer, read, "bf16"),
-    }
-    sizes = {"pass_1": 16, "explain_1": 16, "pass_64": 64, "explain_64": 64, "pass_64_bf16": 64}
-    found = {"sampler": sampled / 8}
-    for name, run in passes.items():
-        found[name] = timed(run, repeats) / sizes[name]
-        found[f"speed_up_{name}"] = found["sampler"] / found[name]
+
+    def each(call: Callable[[Any], Any], given: Sequence[Any]) -> list[Callable[[], Any]]:
+        return [partial(call, one) for one in given]
+
+    seconds = least_cpu(
+        {
+            "sampler": each(lambda x: permutation_shapley(bench.model([x]), evaluations), few),
+            "pass_1": each(lambda x: forward(explainer, [x]), read[: len(few)]),
+            "pass_64": each(lambda x: forward(explainer, x), [read]),
+            "explain_1": each(lambda x: explainer.explain([x]), few),
+            "explain_64": each(explainer.explain, [texts]),
+            "pass_1_bf16": each(lambda x: forward(explainer, [x], "bf16"), read[: len(few)]),
+            "pass_64_bf16": each(lambda x: forward(explainer, x, "bf16"), [read]),
+        },
+        rounds,
+    )
+    found = {name: took / (64 if "_64" in name else len(few)) for name, took in seconds.items()}
+    passes = [name for name in found if name != "sampler"]
+    found |= {f"speed_up_{name}": found["sampler"] / found[name] for name in passes}
     if find_spec("captum"):
-        found["captum"] = statistics.mean(captum(bench, text, evaluations) for text in texts[:2])
-        for name in ("pass_1", "pass_64"):
-            found[f"speed_up_over_captum_{name}"] = found["captum"] / found[name]
+        beside = least_cpu({"captum": each(lambda x: captum(bench, x, evaluations), slow)}, 1)
+        beside |= least_cpu({"pass": each(lambda x: forward(explainer, [x]), read[:3])}, rounds)
+        found["captum"] = beside["captum"] / len(slow)
+        found["speed_up_over_captum_pass_1"] = beside["captum"] / beside["pass"]
+        found["speed_up_over_captum_pass_64"] = found["captum"] / found["pass_64"]
     return {"evaluations": evaluations, "threads": torch.get_num_threads(), **found}
 
 
-def captum(bench: Bench, text: Any, evaluations: int) -> float:  # noqa: ANN401 - a text or pair
-    """CPU seconds of captum's ShapleyValueSampling as it comes, on one text and the plain model."""
+def captum(bench: Bench, text: Any, evaluations: int) -> None:  # noqa: ANN401 - a text or pair
+    """Captum's ShapleyValueSampling as it comes, on one text and the plain model."""
     from captum.attr import ShapleyValueSampling
 
     game, plain = bench.model([text]), ByAttention(bench.model.network)
@@ -209,12 +220,10 @@ def captum(bench: Bench, text: Any, evaluations: int) -> float:  # noqa: ANN401 
         return plain.read(game.table, rows, masks.bool())[:, 1]
 
     n = game.n_players
-    start = time.process_time()
     with torch.no_grad():
         ShapleyValueSampling(values).attribute(
             torch.ones(1, n), baselines=0, n_samples=max(1, evaluations // n)
         )
-    return time.process_time() - start
 
 
 def forward(
@@ -226,15 +235,23 @@ def forward(
         return explainer.predict(explainer.encoder.pack(read)).values  # pyright: ignore[reportArgumentType] - texts
 
 
-def timed(run: Callable[[], Any], repeats: int) -> float:
-    """Least CPU seconds of a call, after one to warm up."""
-    run()
-    spent = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        spent.append(time.process_time() - start)
-    return min(spent)
+def least_cpu(jobs: dict[str, list[Callable[[], Any]]], rounds: int) -> dict[str, float]:
+    """CPU seconds of jobs run in turns, the least of every call, summed; after a call to warm up.
+
+    Args:
+        jobs: Calls by name.
+        rounds: Times that all are run.
+    """
+    least: dict[str, list[float]] = {name: [float("inf")] * len(c) for name, c in jobs.items()}
+    for calls in jobs.values():
+        calls[0]()
+    for _ in range(rounds):
+        for name, calls in jobs.items():
+            for i, call in enumerate(calls):
+                start = time.process_time()
+                call()
+                least[name][i] = min(least[name][i], time.process_time() - start)
+    return {name: sum(each) for name, each in least.items()}
 
 
 STUDIES: dict[str, Callable[[Bench], dict[str, Any]]] = {

@@ -11,6 +11,7 @@ from baselines.explanation import Explanation
 from bench import text_bench, text_energy, text_transfer
 from bench.costs import count_flops
 from bench.paper_amortized import calibration_lines, energy_lines
+from bench.paper_text import least_cpu, speed
 from bench.problems.text_data import TextData, load_texts
 from bench.text_bench import Bench, unseen_texts
 from bench.text_calibration import KINDS, calibration, forest, kind_of, worth_of_kinds
@@ -157,3 +158,29 @@ def test_fewer_texts_than_a_store_holds_are_the_labels_of_those_texts_alone(benc
     assert list(few.examples) == bench.train[:7]
     game = bench.model(bench.train[:7])
     assert torch.allclose(few.grand, game(game.player_mask[:, None])[:, 0].float(), atol=1e-5)
+
+
+def test_times_are_the_least_of_each_call_over_turns(monkeypatch) -> None:
+    turns: list[str] = []
+    spent = {"a": iter([0, 5, 3, 4, 9]), "b": iter([0, 7, 8])}
+    now = [0.0]
+
+    def call(name: str) -> None:
+        turns.append(name)
+        now[0] += next(spent[name])
+
+    monkeypatch.setattr("time.process_time", lambda: now[0])
+    found = least_cpu({"a": [lambda: call("a"), lambda: call("a")], "b": [lambda: call("b")]}, 2)
+    assert found == {
+        "a": 4.0 + 3.0,
+        "b": 7.0,
+    }  # 5 and 4 for the first call, 3 and 9 for the second
+    assert "".join(turns) == "ab" + "aab" * 2
+
+
+def test_speed_ups_are_ratios_of_the_times_beside_them(bench, monkeypatch) -> None:
+    monkeypatch.setattr("bench.paper_text.find_spec", lambda name: None)
+    found = speed(bench, evaluations=16, rounds=1)
+    for name in ("pass_1", "pass_64", "explain_1", "explain_64", "pass_64_bf16"):
+        assert found[f"speed_up_{name}"] == found["sampler"] / found[name]
+    assert found["pass_64"] < found["pass_1"] < found["explain_1"]

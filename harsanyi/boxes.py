@@ -14,6 +14,7 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor
 
+from baselines.torch_calls import as_list, runs
 from harsanyi.finite import check_floating
 from harsanyi.indices import box_table
 
@@ -179,8 +180,12 @@ class Boxes:
         share = rearrange(self.shares(box_table(index, 1, 1, d)), "d b t -> (d t) b")
         players = rearrange(self.features, "t d -> (d t)")
         order = players.argsort(stable=True)[int((players < 0).sum()) :]
-        found, counts = players[order].unique_consecutive(return_counts=True)
-        parts = zip(share[order].split(counts.tolist()), order.split(counts.tolist()), strict=True)
+        found, counts = runs(players[order])
+        parts = zip(
+            torch.split(share[order], as_list(counts)),
+            torch.split(order, as_list(counts)),
+            strict=True,
+        )
         columns = [slots.T @ self.values[places % t] for slots, places in parts]
         answer = self.values.new_zeros(b, n_players, k)
         return answer.index_copy(1, found, torch.stack(columns, 1)) if columns else answer
@@ -204,8 +209,8 @@ class Boxes:
         wanted = _bits(self.needed, kind)[:, None] | ((~self.alive).to(kind) << d)[:, None]
         slots = rearrange(self.features, "t d -> d t").clamp(min=0)
         tile = _TILE // (b * t + d * coalitions.shape[0] * t)
-        answers = []
-        for some in coalitions.split(max(1, tile), 1):
+        answers: list[Tensor] = []
+        for some in torch.split(coalitions, max(1, tile), 1):
             seen = torch.zeros(some.shape[0], some.shape[1], t, dtype=kind, device=slots.device)
             for slot, players in enumerate(slots):
                 seen |= some[:, :, players].to(kind) << slot

@@ -16,6 +16,7 @@ import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor
 
+from baselines.torch_calls import norm
 from harsanyi.finite import check_floating
 from harsanyi.quadrature import ellipses, exact_nodes, fewest_nodes, legendre_rule, log_tail
 
@@ -114,7 +115,7 @@ class MatrixProducts:
         b, n, d, _ = self.steps.shape
         step = max(1, _TILE // max(1, b * (d + self.ends.shape[1]) * 4))
         answers = [self.start.new_zeros(b, 0, self.ends.shape[1])]
-        for tile in coalitions.split(step, 1):
+        for tile in torch.split(coalitions, step, 1):
             there = tile.to(self.start.dtype)
             state = repeat(self.start, "b d -> b m d", m=tile.shape[1])
             total = 0.0
@@ -175,7 +176,8 @@ class MatrixProducts:
     def _forwards(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """States met and moves made `(b, n, q, d)` at each point of the diagonal."""
         state = repeat(self.start, "b d -> b q d", q=len(points))
-        states, moves = [], []
+        states: list[Tensor] = []
+        moves: list[Tensor] = []
         for i in range(self.steps.shape[1]):
             move = self._move(state, i)
             states.append(state)
@@ -194,7 +196,8 @@ class MatrixProducts:
         level = repeat(points, "q -> (q k) 1", k=k)
         back = self.steps.mT
         reads = repeat(self.reads, "b n d k -> b n (q k) d", q=q)
-        afters, changes = [], []
+        afters: list[Tensor] = []
+        changes: list[Tensor] = []
         for i in range(n - 1, -1, -1):
             change = torch.baddbmm(reads[:, i], after, back[:, i])
             afters.append(after)
@@ -220,7 +223,7 @@ class MatrixProducts:
         _, moves = self._forwards(points)
         _, changes = self._backwards(points)
         changes = rearrange(changes, "b n (q k) d -> b n q k d", q=len(points))
-        columns = []  # of player j: all sets (i, j) with i < j
+        columns: list[Tensor] = []  # of player j: all sets (i, j) with i < j
         carried = moves.new_zeros(b, 0, len(points), d)
         for j in range(n):
             here = changes[:, j] * weights[:, None, None]
@@ -257,15 +260,15 @@ class MatrixProducts:
         middle = _norm(self.steps / 2 + torch.eye(self.steps.shape[-1]).to(self.steps))
         growth = middle + reach[..., None] / 2 * size  # (e, b, n)
         far = (1 + reach) / 2  # |z|
-        drives, reads = self.drives.norm(dim=-1), self.reads.norm(dim=-2)  # (b, n), (b, n, k)
+        drives, reads = norm(self.drives, -1), norm(self.reads, -2)  # (b, n), (b, n, k)
         n = size.shape[1]
-        state = self.start.norm(dim=-1).expand(len(reach), -1)
-        states = []
+        state = norm(self.start, -1).expand(len(reach), -1)
+        states: list[Tensor] = []
         for i in range(n):
             states.append(state)
             state = growth[:, :, i] * state + far * drives[:, i]
-        after = self.ends.norm(dim=0).expand(len(reach), len(size), -1)
-        afters = []
+        after = norm(self.ends, 0).expand(len(reach), len(size), -1)
+        afters: list[Tensor] = []
         for i in range(n - 1, -1, -1):
             afters.append(after)
             after = growth[:, :, i, None] * after + far[..., None] * reads[:, i]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from baselines.torch_calls import as_list
 from harsanyi.boxes import Boxes
 from harsanyi.curves import SufficientSet, curve, player_order, smallest_sufficient_set
 from harsanyi.expansion import expanded_boxes, expanded_products, product_terms
@@ -130,7 +131,7 @@ class Dividends(FactoredGame):
         game = self.select([self._row(row)])
         sets, values = game.coalitions, game.values[0, :, place].detach()
         order = values.abs().argsort(descending=True, stable=True)[:m]
-        members = [row.nonzero().flatten().tolist() for row in sets[order]]
+        members: list[list[int]] = [as_list(row.nonzero().flatten()) for row in sets[order]]
         return [
             (tuple(names[i] for i in which), float(value))
             for which, value in zip(members, values[order], strict=True)

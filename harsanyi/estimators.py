@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
 
+from baselines.torch_calls import from_array
 from harsanyi.columns import Unknown
 from harsanyi.losses import COALITION_WEIGHT
 from harsanyi.rows import as_frame, class_codes, row_weights
@@ -188,7 +189,7 @@ class HarsanyiClassifier(ClassifierMixin, TableEstimator):
 
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: ANN401
         """Probabilities `(b, k)`, the softmax of the logits."""
-        return torch.from_numpy(self._values(self.encode(X), None)).softmax(-1).numpy()
+        return from_array(self._values(self.encode(X), None)).softmax(-1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: ANN401
         """Labels `(b,)`: the class of the largest logit."""

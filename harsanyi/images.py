@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
 
+from baselines.saved_models import register
+from baselines.torch_calls import from_array
 from baselines.training import History
 from harsanyi.image_config import image_settings
 from harsanyi.image_fitting import ImageLoss, ImageSchedule, fit_images, outputs_of
@@ -49,10 +51,10 @@ class HarsanyiImageConfig(HarsanyiConfig):
 
     model_type = "harsanyi-image"
 
-    size: list | None = None
+    size: list[int] | None = None
     channels: int = 3
-    recipe: dict | None = None
-    classes: list | None = None
+    recipe: dict[str, Any] | None = None
+    classes: list[Any] | None = None
 
 
 def image_config(
@@ -132,15 +134,16 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
         Raises:
             ValueError: If the read-out has weights of its own for every place.
         """
-        recipe = self.config.recipe or {}
+        recipe: dict[str, Any] = self.config.recipe or {}
         kind = recipe.get("players")
         if recipe.get("readout") != "shared" or recipe.get("preset") or kind == "features":
             raise ValueError(
                 "this model knows every place of its grid apart; make it with "
                 "HarsanyiConfig.image(..., readout='shared') to use it on other sizes."
             )
+        settings: dict[str, Any] = {**recipe, "size": size}
         config = image_config(
-            **{**recipe, "size": size},
+            **settings,
             channels=self.config.channels,
             n_outputs=self.config.n_outputs,
         )
@@ -344,7 +347,8 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
     ) -> Any:  # noqa: ANN401
         """Write config and weights, and the image processor beside them."""
         found = super().save_pretrained(save_directory, *args, **kwargs)
-        self.processor.save_pretrained(save_directory)
+        processor: Any = self.processor
+        processor.save_pretrained(save_directory)
         return found
 
     def _pixels(self, images: Any) -> Tensor:  # noqa: ANN401
@@ -363,7 +367,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
             numbers = given.astype(np.float64).reshape(rows, -1)
             if not np.isfinite(numbers).all():
                 raise ValueError("labels hold NaN or inf; targets must be finite numbers.")
-            return torch.from_numpy(numbers), None
+            return from_array(numbers), None
         if given.ndim > 1 and given.size != rows:
             raise ValueError(f"labels have shape {given.shape}; one class per picture is needed.")
         if given.dtype.kind == "f" and not np.isfinite(given).all():
@@ -375,7 +379,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
         classes, codes = np.unique(given, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"labels have one class ({classes.tolist()}); two are needed.")
-        return torch.from_numpy(codes.reshape(-1).astype(np.int64)), classes.tolist()
+        return from_array(codes.reshape(-1).astype(np.int64)), classes.tolist()
 
     def _rebuild(self, channels: int, classes: list[Any] | None, targets: Tensor) -> None:
         """Parts anew where pictures have other channels, or labels other classes."""
@@ -404,7 +408,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
     def _features(self, x: Tensor, step: int = 256) -> Tensor:
         """Feature maps of all images, made once, since the network is frozen."""
         encoder, device = self.net.encoders[0], self.net.bias.device
-        return torch.cat([encoder.map(piece.to(device)).cpu() for piece in x.split(step)])
+        return torch.cat([encoder.map(piece.to(device)).cpu() for piece in torch.split(x, step)])
 
 
 def _built(config: HarsanyiImageConfig, backbone: nn.Module | None) -> HarsanyiImageNet:
@@ -415,10 +419,11 @@ def _built(config: HarsanyiImageConfig, backbone: nn.Module | None) -> HarsanyiI
         return HarsanyiImageNet(config, backbone=backbone)
 
 
-AutoConfig.register(HarsanyiImageConfig.model_type, HarsanyiImageConfig)
-AutoImageProcessor.register(
+register(AutoConfig, HarsanyiImageConfig.model_type, HarsanyiImageConfig)
+register(
+    AutoImageProcessor,
     HarsanyiImageConfig,
     image_processor_classes={"pil": HarsanyiImageProcessor, "torchvision": HarsanyiImageProcessor},
 )
-AutoModel.register(HarsanyiImageConfig, HarsanyiForImageClassification)
-AutoModelForImageClassification.register(HarsanyiImageConfig, HarsanyiForImageClassification)
+register(AutoModel, HarsanyiImageConfig, HarsanyiForImageClassification)
+register(AutoModelForImageClassification, HarsanyiImageConfig, HarsanyiForImageClassification)

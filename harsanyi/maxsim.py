@@ -15,6 +15,7 @@ import torch
 from einops import einsum
 from torch import Tensor
 
+from baselines.attribution import one_each
 from baselines.explanation import Explanation
 from harsanyi.maxima import joint_maximum_shapley, maximum_pairs, maximum_shapley
 from harsanyi.quadrature import exact_nodes, legendre_rule
@@ -59,12 +60,13 @@ class MaxSim:
 
     def _vectors(self, what: Any, name: str) -> tuple[tuple[str, ...], Tensor]:  # noqa: ANN401
         """Tokens and vectors of a text, a pair (tokens, vectors), or bare vectors."""
+        entries = one_each(what, 1)
         if isinstance(what, str):
             if self.encode is None:
                 raise ValueError(f"{name} is a text; give MaxSim an encode function, or vectors.")
             tokens, vectors = self.encode(what)
-        elif isinstance(what, tuple) and len(what) == 2:
-            tokens, vectors = what
+        elif len(entries) == 2:
+            tokens, vectors = entries
         else:
             tokens, vectors = None, what
         matrix = vectors if isinstance(vectors, Tensor) else torch.as_tensor(np.asarray(vectors))
@@ -113,7 +115,7 @@ class MaxSim:
             TypeError: If flags are neither booleans nor 0 and 1.
             ValueError: If they do not fit the documents.
         """
-        found = []
+        found: list[Tensor] = []
         if present is not None and len(present) != len(documents):
             raise ValueError(
                 f"present has {len(present)} rows; there are {len(documents)} documents."
@@ -166,7 +168,9 @@ class MaxSim:
         if not len(documents):
             raise ValueError("documents is empty; pass at least one.")
         asked = self._vectors(query, "query")[0]
-        rows, names, bases = [], [], []
+        rows: list[Tensor] = []
+        names: list[tuple[str, ...]] = []
+        bases: list[float] = []
         for document in documents:
             sims = self.similarities(query, document)
             offered = self._vectors(document, "document")[0]

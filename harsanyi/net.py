@@ -48,7 +48,7 @@ class NetConfig:
 
     n_players: int
     n_outputs: int
-    parts: list[dict[str, Any]] = field(default_factory=list)
+    parts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     absence: str = "mask"
     gauge: str = "free"
     problem_type: str = "classification"
@@ -108,7 +108,8 @@ class HarsanyiNet(nn.Module):
         self.register_buffer("signature", torch.zeros(1, dtype=torch.int64))
         hold(self, "baseline", torch.zeros(self.n_players, dtype=torch.float64))
         self.sign()
-        self.register_load_state_dict_post_hook(_check_loaded)
+        module: Any = self  # torch gives hooks no types
+        module.register_load_state_dict_post_hook(_check_loaded)
 
     mixture: Tensor
     signature: Tensor
@@ -123,8 +124,8 @@ class HarsanyiNet(nn.Module):
                 when None.
         """
         config = self.config if config is None else config
-        about = getattr(config, "estimator", None) or {}
-        settings = {
+        about: dict[str, Any] = getattr(config, "estimator", None) or {}
+        settings: dict[str, Any] = {
             **{name: about.get(name) for name in ("kind", "classes", "classes_dtype")},
             **{name: getattr(config, name, None) for name in self.named},
             "parts": [part.spec for part in self.parts],
@@ -334,7 +335,11 @@ class HarsanyiNet(nn.Module):
             if hasattr(part, "term_mass"):
                 pieces = [part.term_mass(x, there)]
             else:
-                tiles = zip(x.split(step), there.split(step), strict=True) if len(x) else ()
+                tiles = (
+                    zip(torch.split(x, step), torch.split(there, step), strict=True)
+                    if len(x)
+                    else ()
+                )
                 pieces = [mass[:0], *(term_mass(part.terms(*tile)) for tile in tiles)]
             mass = mass + weight.abs() * torch.cat(pieces)
         share = shares(mass)
@@ -389,7 +394,7 @@ def _check_loaded(net: HarsanyiNet, _: object) -> None:
 
 def _labels(config: Any) -> list[list[str]] | None:  # noqa: ANN401
     """What the codes of each player stand for, in words; None where all players are numbers."""
-    categories = getattr(config, "categories", None) or []
+    categories: list[list[Any]] = getattr(config, "categories", None) or []
     return [[str(label) for label in labels] for labels in categories] if any(categories) else None
 
 

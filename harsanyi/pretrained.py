@@ -1,6 +1,7 @@
 """Harsanyi nets as transformers models; importing this file registers the Auto classes."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from os import PathLike
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from baselines.explanation import Explanation
-from baselines.saved_models import check_files, load_strictly
+from baselines.saved_models import check_files, load_strictly, register
 from harsanyi.losses import COALITION_WEIGHT, CoalitionLoss
 from harsanyi.net import HarsanyiNet
 from harsanyi.outputs import (
@@ -56,19 +57,20 @@ class HarsanyiConfig(PreTrainedConfig):
 
     n_players: int = 1
     n_outputs: int = 1
-    parts: list | None = None
+    parts: list[dict[str, Any]] | None = None
     absence: str = "mask"
     gauge: str = "free"
-    players: list | None = None
-    outputs: list | None = None
-    categories: list | None = None
+    players: list[str] | None = None
+    outputs: list[str] | None = None
+    categories: list[list[Any]] | None = None
     coalition_weight: float = COALITION_WEIGHT
-    estimator: dict | None = None
-    measures: dict | None = None
+    estimator: dict[str, Any] | None = None
+    measures: dict[str, Any] | None = None
     format_version: int = FORMAT
 
     def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__post_init__(**kwargs)
+        parent: Any = super()  # which gives its arguments no types, here and below
+        parent.__post_init__(**kwargs)
         if self.format_version != FORMAT:
             raise ValueError(
                 f"config.format_version is {self.format_version!r}; this version of "
@@ -111,6 +113,10 @@ class HarsanyiPreTrainedModel(PreTrainedModel):
     base_model_prefix = "net"
     net: HarsanyiNet
 
+    def __init__(self, config: HarsanyiConfig) -> None:
+        parent: Any = super()
+        parent.__init__(config)
+
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Nothing: modules draw their weights when built, and a loaded file must be complete."""
 
@@ -137,8 +143,9 @@ class HarsanyiPreTrainedModel(PreTrainedModel):
         """
         check_files(pretrained_model_name_or_path, FORMAT)
         asked = kwargs.pop("output_loading_info", False)
+        parent: Any = super()
         model, info = load_strictly(
-            super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs
+            parent.from_pretrained, pretrained_model_name_or_path, *args, **kwargs
         )
         model.net.check_signature()
         check_labels(model.config)
@@ -147,7 +154,8 @@ class HarsanyiPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Write config and weights, as transformers does."""
         self.net.sign()
-        return super().save_pretrained(*args, **kwargs)
+        parent: Any = super()
+        return parent.save_pretrained(*args, **kwargs)
 
 
 class HarsanyiForClassification(HarsanyiPreTrainedModel):
@@ -231,8 +239,8 @@ def check_labels(config: PreTrainedConfig) -> None:
         )
 
 
-AutoConfig.register(HarsanyiConfig.model_type, HarsanyiConfig)
-AutoModel.register(HarsanyiConfig, HarsanyiForClassification)
+register(AutoConfig, HarsanyiConfig.model_type, HarsanyiConfig)
+register(AutoModel, HarsanyiConfig, HarsanyiForClassification)
 
-import harsanyi.images
-import harsanyi.texts  # noqa: F401
+import_module("harsanyi.images")
+import_module("harsanyi.texts")

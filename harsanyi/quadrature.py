@@ -211,7 +211,7 @@ def product_derivatives(
     if positive and size > 1:
         held = max(held, math.comb(n, size - 1) * (n + size * len(rule)))
     tile = _FAST_TILE if positive else _TILE
-    answers = []
+    answers: list[Tensor] = []
     for part in row_tiles(factors, tile // (r * held)):
         if positive:
             flat = rearrange(part, "b r n -> (b r) n")
@@ -237,7 +237,7 @@ def _away_from_zero(factors: Tensor) -> bool:
 
 def row_tiles(rows: Tensor, size: int) -> Sequence[Tensor]:
     """Rows in tiles of about `size`, at least 1; in one piece while a program is exported."""
-    return [rows] if torch.compiler.is_exporting() else rows.split(max(1, size))
+    return [rows] if torch.compiler.is_exporting() else torch.split(rows, max(1, size))
 
 
 def product_shapley(
@@ -361,8 +361,8 @@ class Products:
             return real_part(self.weights).new_zeros(b, 0, self.weights.shape[1])
         opened = (1 + self.factors)[:, None]  # (b, 1, r, n)
         one = torch.ones_like(opened[:1, :1, :1, :1])
-        answers = []
-        for tile in coalitions.split(max(1, _TILE // max(1, b * r * n)), 1):
+        answers: list[Tensor] = []
+        for tile in torch.split(coalitions, max(1, _TILE // max(1, b * r * n)), 1):
             products = torch.where(tile[:, :, None], opened, one).prod(-1)
             answers.append(real_part(einsum(products, self.weights, "b m r, r k -> b m k")))
         return torch.cat(answers, 1)

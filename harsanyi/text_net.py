@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.saved_models import check_signature, settings_hash
+from baselines.torch_calls import distinct
 from harsanyi.indices import AGGREGATED, bernoulli, check_index, diagonal_rule
 from harsanyi.parts.sequences import build_sequence, draw, linear
 
@@ -25,7 +26,8 @@ def drawn(config: Any, seed: int) -> "TextNet":  # noqa: ANN401
         config: As `TextNet` takes it.
         seed: Of the weights.
     """
-    with torch.random.fork_rng(devices=[]):  # layers draw when built, before they are drawn anew
+    random: Any = torch.random
+    with random.fork_rng(devices=[]):  # layers draw when built, before they are drawn anew
         net = TextNet(config)
     net.reset_parameters(torch.Generator().manual_seed(seed))
     return net
@@ -113,7 +115,7 @@ class TextNet(nn.Module):
         rows = x[real]
         if self.embedding is not None and matrix is not None:
             self.embedding.weight.copy_(matrix)
-            rows = self.embedding(rows.unique())
+            rows = self.embedding(distinct(rows))
         self.shift.copy_(rows.mean(0))
         spread = rows.std(0, correction=0)
         constant = spread <= 1e-6 * spread.max()  # says nothing, and must not blow up on new texts
@@ -249,8 +251,9 @@ class TextNet(nn.Module):
         rows = self.prepared(x, present, real, types)
         value = base = self.bias.expand(len(x), -1)
         shapley = value.new_zeros(*rows[1].shape, value.shape[-1])
+        part: Any
         for part in self.parts:
-            v, phi, nobody = part.attribute(*rows, tolerance=tolerance)  # pyright: ignore[reportCallIssue]
+            v, phi, nobody = part.attribute(*rows, tolerance=tolerance)
             value, shapley, base = value + v, shapley + phi, base + nobody
         return self._outputs(value), self._outputs(shapley), self._outputs(base)
 
@@ -262,9 +265,10 @@ class TextNet(nn.Module):
         """A bound `(b, k)` on the error of every Shapley value, rounding aside; 0 where exact."""
         vectors, there, _ = self.prepared(x, present, rows.get("real"), rows.get("types"))
         bound = vectors.new_zeros(len(x), len(self.bias))
+        part: Any
         for part in self.parts:
             if hasattr(part, "error_bound"):
-                bound = bound + part.error_bound(vectors, there)  # pyright: ignore[reportCallIssue]
+                bound = bound + part.error_bound(vectors, there)
         return self._outputs(bound).abs()
 
     @torch.no_grad()
@@ -287,15 +291,15 @@ class TextNet(nn.Module):
         x, present, real = rows
         n = x.shape[1]
         check_index(index, order, n)
-        implicit = [part for part in self.parts if not hasattr(part, "terms")]
+        implicit: list[Any] = [part for part in self.parts if not hasattr(part, "terms")]
         if implicit and order > 2:
-            kinds = ", ".join(part.spec["kind"] for part in implicit)  # pyright: ignore
+            kinds = ", ".join(part.spec["kind"] for part in implicit)
             raise ValueError(f"order is {order}; {kinds} have interactions of order 1 and 2 only.")
         base, degree = AGGREGATED.get(index, index), int(present.sum(1).max()) if len(x) else 0
         tables: dict[int, Tensor] = {}
         for size in range(1, order + 1) if implicit else ():
             rule = diagonal_rule(base, order, size, degree)
-            found = [part.derivatives(x, present, real, size, rule) for part in implicit]  # pyright: ignore
+            found = [part.derivatives(x, present, real, size, rule) for part in implicit]
             tables[size] = self._outputs(torch.stack(found).sum(0))
         if index in AGGREGATED and 2 in tables:
             share = float(bernoulli(1)) if index == "k-SII" else -0.5
@@ -315,9 +319,10 @@ class TextNet(nn.Module):
         x = rows[0]
         sets = [torch.zeros(0, x.shape[1], dtype=torch.bool, device=x.device)]
         values = [x.new_zeros(len(x), 0, self.n_outputs)]
+        part: Any
         for part in self.parts:
             if hasattr(part, "terms"):
-                found, dividends = part.terms(*rows)  # pyright: ignore[reportCallIssue]
+                found, dividends = part.terms(*rows)
                 sets.append(found)
                 values.append(self._outputs(dividends))
         bias = self._outputs(self.bias.expand(len(x), -1))
@@ -357,7 +362,8 @@ class TextNet(nn.Module):
             order = min(order, max(1, n))
         explicit, tables = self.index(rows, index, order)
         told = explicit.interactions(index, order)
-        sets, values = [], []
+        sets: list[Tensor] = []
+        values: list[Tensor] = []
         for size in range(1, order + 1):
             mine = told.subsets.sum(1) == size
             listed, worth = told.subsets[mine], told.values[:, mine]

@@ -19,6 +19,8 @@ from transformers import (
 )
 
 from baselines.explanation import Explanation
+from baselines.saved_models import register
+from baselines.torch_calls import as_list
 from harsanyi.outputs import (
     HarsanyiOutput,
     explained,
@@ -82,7 +84,7 @@ class HarsanyiTextConfig(HarsanyiConfig):
     width: int = 64
     n_types: int = 1
     dropout: float = 0.0
-    classes: list | None = None
+    classes: list[Any] | None = None
     encoder: str | None = None
     tolerance: float = 0.0
     padding: int = 0
@@ -352,8 +354,8 @@ class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
         """The most likely label of each text, or its number in regression."""
         logits = self.logits(texts)
         if not self.classes_:
-            return logits[:, 0].tolist()
-        return [self.classes_[i] for i in logits.argmax(1).tolist()]
+            return as_list(logits[:, 0])
+        return [self.classes_[i] for i in as_list(logits.argmax(1))]
 
     def predict_proba(self, texts: Sequence[Text]) -> Tensor:
         """Probabilities `(b, k)` in the order of `classes_`."""
@@ -510,7 +512,8 @@ class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
     ) -> Any:  # noqa: ANN401
         """Write config and weights, and the tokenizer beside them."""
         if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(save_directory)
+            tokenizer: Any = self.tokenizer
+            tokenizer.save_pretrained(save_directory)
         return super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
@@ -527,7 +530,7 @@ class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
             ValueError: If a file is corrupt, of another version, or does not fit the config.
         """
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model = loaded[0] if kwargs.get("output_loading_info") else loaded
         if model.config.vocab_size:
             model.tokenizer = read_tokenizer(
                 pretrained_model_name_or_path, model.config.vocab_size
@@ -535,6 +538,6 @@ class HarsanyiForTextClassification(ReadsTexts, HarsanyiPreTrainedModel):
         return loaded
 
 
-AutoConfig.register(HarsanyiTextConfig.model_type, HarsanyiTextConfig)
-AutoModel.register(HarsanyiTextConfig, HarsanyiForTextClassification)
-AutoModelForSequenceClassification.register(HarsanyiTextConfig, HarsanyiForTextClassification)
+register(AutoConfig, HarsanyiTextConfig.model_type, HarsanyiTextConfig)
+register(AutoModel, HarsanyiTextConfig, HarsanyiForTextClassification)
+register(AutoModelForSequenceClassification, HarsanyiTextConfig, HarsanyiForTextClassification)

@@ -154,7 +154,8 @@ class GatedPart(nn.Module):
         if self.gate != "presence" and not everybody:
             z = torch.where(rearrange(present, "b n -> n b 1"), z, torch.zeros_like(z))
         below = torch.eye(self.n_players, dtype=torch.bool, device=x.device)
-        vectors, fields = [], []
+        vectors: list[Tensor] = []
+        fields: list[Tensor] = []
         for block in self.layers():
             below = block.fields(below)
             if self.gate != "presence":
@@ -200,7 +201,9 @@ class GatedPart(nn.Module):
             Value `(b, k)`, Shapley values `(b, n, k)`, and the value with nobody present `(b, k)`.
         """
         vectors, fields = self.units(x, present)
-        values, shapley, bases = [], [], []
+        values: list[Tensor] = []
+        shapley: list[Tensor] = []
+        bases: list[Tensor] = []
         for z, readout, field in _alike(vectors, list(self.readouts), fields):
             dividends = _dividends(z, readout)
             values.append(dividends.sum(0))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 PLAYERS = ("patches", "cells", "published", "published-adamw")
 
+PAIRED = 256
+"""Most players whose pairs a page tells: the half a million pairs of 1,024 cells take minutes."""
+
 
 def train_images(
     data: str,
@@ -181,7 +184,8 @@ def gallery(
         fitted: The model.
         explanation: Its explanation of `b` pictures.
         names: As many names.
-        pictures: The same pictures, for interactions; None leaves them out.
+        pictures: The same pictures, for interactions of up to `PAIRED` players; None leaves
+            them out.
         most: Pictures to draw.
     """
     from baselines.canvas import new_axes
@@ -203,7 +207,7 @@ def gallery(
         players = explanation.player_names(row)
         moved = ", ".join(f"{players[i]} {float(values[i]):+.2f}" for i in top)
         caption = f"Most: {moved}."
-        if pictures is not None and row < 4:
+        if pictures is not None and row < 4 and fitted.config.n_players <= PAIRED:
             caption += _pairs(fitted, pictures[row : row + 1], first)
         drawn.append(picture(ax, f"{name} with overlay: {moved}", caption))
     words = (

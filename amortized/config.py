@@ -40,23 +40,24 @@ class AmortizedConfig(PreTrainedConfig):
     model_type = "amortized-explainer"
     keys_to_ignore_at_inference = ["log_scales", "ends", "mask"]  # noqa: RUF012
 
-    encoder: dict | None = None
-    outputs: list | None = None
+    encoder: dict[str, Any] | None = None
+    outputs: list[str] | None = None
     head: str = "mlp"
     uncertainty: bool = True
     normalizer: str = "none"
     ends: str = "predicted"
     classes: str = "all"
-    game: dict | None = None
+    game: dict[str, Any] | None = None
     estimand: str = "shapley"
-    training: dict | None = None
-    measures: dict | None = None
-    conformal: dict | None = None
-    adapters: dict | None = None
+    training: dict[str, Any] | None = None
+    measures: dict[str, Any] | None = None
+    conformal: dict[str, Any] | None = None
+    adapters: dict[str, Any] | None = None
     format_version: int = FORMAT
 
     def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__post_init__(**kwargs)
+        parent: Any = super()  # which gives its arguments no types
+        parent.__post_init__(**kwargs)
         if self.format_version != FORMAT:
             raise ValueError(
                 f"config.format_version is {self.format_version!r}; this version of amortized "

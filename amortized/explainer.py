@@ -25,7 +25,13 @@ from amortized.playing import GameCard, GameFactory
 from amortized.starting import start_encoder, target_spec
 from baselines.explanation import Explanation
 from baselines.randomness import seeded
-from baselines.saved_models import check_files, check_signature, load_strictly, settings_hash
+from baselines.saved_models import (
+    check_files,
+    check_signature,
+    load_strictly,
+    register,
+    settings_hash,
+)
 
 SIGNED = (
     "encoder", "outputs", "head", "uncertainty", "normalizer", "ends", "classes", "game", "estimand",
@@ -83,7 +89,8 @@ class AmortizedExplainer(PreTrainedModel):
     signature: Tensor
 
     def __init__(self, config: AmortizedConfig) -> None:
-        super().__init__(config)
+        parent: Any = super()  # which gives its arguments no types, here and below
+        parent.__init__(config)
         with torch.device("cpu"):  # not meta: encoders compute with what they are built from
             self.encoder = make_encoder(config.encoder or {})
             k = self.n_outputs
@@ -229,7 +236,8 @@ class AmortizedExplainer(PreTrainedModel):
         """
         said = self.predict(inputs, known_ends)
         output = AmortizedOutput(said.values, said.log_scales, said.ends, said.mask)
-        return output.to_tuple() if return_dict is False else output
+        answer: Any = output
+        return answer.to_tuple() if return_dict is False else output
 
     def predict(self, inputs: Inputs, ends: Tensor | None = None) -> Prediction:
         """Values of a batch, with gradients.
@@ -368,7 +376,8 @@ class AmortizedExplainer(PreTrainedModel):
     ) -> Any:  # noqa: ANN401
         """Write config, weights and, for texts, the tokenizer."""
         self.signature.fill_(self._signed())
-        answer = super().save_pretrained(save_directory, *args, **kwargs)
+        parent: Any = super()
+        answer = parent.save_pretrained(save_directory, *args, **kwargs)
         self.encoder.save_extra(save_directory)
         return answer
 
@@ -398,7 +407,8 @@ class AmortizedExplainer(PreTrainedModel):
         folder = pretrained_model_name_or_path
         check_files(folder, FORMAT, model_type=AmortizedConfig.model_type)
         asked = kwargs.pop("output_loading_info", False)
-        explainer, info = load_strictly(super().from_pretrained, folder, *args, **kwargs)
+        parent: Any = super()
+        explainer, info = load_strictly(parent.from_pretrained, folder, *args, **kwargs)
         explainer.check_signature()
         explainer.encoder.load_extra(folder)
         if model is not None:
@@ -406,5 +416,5 @@ class AmortizedExplainer(PreTrainedModel):
         return (explainer, info) if asked else explainer
 
 
-AutoConfig.register(AmortizedConfig.model_type, AmortizedConfig)
-AutoModel.register(AmortizedConfig, AmortizedExplainer)
+register(AutoConfig, AmortizedConfig.model_type, AmortizedConfig)
+register(AutoModel, AmortizedConfig, AmortizedExplainer)

@@ -15,6 +15,7 @@ from amortized.pairs import merge_sums, pair_sums
 from amortized.playing import GameCard, GameFactory
 from baselines.explanation import Explanation
 from baselines.fingerprints import content_hash, key_of
+from baselines.torch_calls import as_list
 
 PRIOR_FREEDOM = 4.0
 """Pairs that the pooled variance weighs when an example's own few pairs are shrunk towards it."""
@@ -152,7 +153,7 @@ class Labels:
         card = GameCard.of(model, examples)
         names = names_of(card.fingerprint, examples)
         keep = distinct(names)
-        parts = []
+        parts: list[tuple[Any, list[str], dict[str, Tensor], dict[str, Any]]] = []
         for start in range(0, len(keep), 64):
             rows = keep[start : start + 64]
             keys = [key_of(seed, "pairs", examples[row]) for row in rows]
@@ -185,8 +186,8 @@ class Labels:
         per_row = ("counts", "pairs", "exact", "pair_variance", "empty", "grand", "coalitions")
         return dataclasses.replace(
             self,
-            examples=pick(self.examples, index.tolist()),
-            names=[self.names[row] for row in index.tolist()],
+            examples=pick(self.examples, as_list(index)),
+            names=[self.names[row] for row in as_list(index)],
             values=self.values[players],
             spans=None if self.spans is None else self.spans[players],
             **{name: getattr(self, name)[index] for name in per_row},
@@ -268,20 +269,21 @@ class Labels:
         """The characters of each player, for texts."""
         if self.spans is None or isinstance(self.examples, Tensor):
             return None
-        found, starts = [], self.offsets.tolist()
+        found: list[tuple[str, ...]] = []
+        starts: list[int] = as_list(self.offsets)
         for row, text in enumerate(self.examples):
             parts = (text,) if isinstance(text, str) else text
-            spans = self.spans[starts[row] : starts[row + 1]].tolist()
+            spans: list[list[int]] = as_list(self.spans[starts[row] : starts[row + 1]])
             found.append(tuple(parts[part][a:z] for part, a, z in spans))
         return found
 
     def columns(self) -> dict[str, list[Any]]:
         """One column per field, one row per example, as a table holds them."""
-        starts = self.offsets.tolist()
+        starts: list[int] = as_list(self.offsets)
         cut = [slice(a, z) for a, z in itertools.pairwise(starts)]
         table: dict[str, list[Any]] = {"name": self.names}
         if isinstance(self.examples, Tensor):
-            table["x"] = self.examples.flatten(1).tolist()
+            table["x"] = as_list(self.examples.flatten(1))
         elif isinstance(self.examples[0], str):
             table["text"] = list(self.examples)
         else:
@@ -289,10 +291,10 @@ class Labels:
         names = self.player_names()
         if names is not None:
             table["players"] = [list(each) for each in names]
-        table["values"] = [self.values[part].tolist() for part in cut]
-        variance = self.label_variance()
+        table["values"] = [as_list(self.values[part]) for part in cut]
+        variance: list[list[float]] = as_list(self.label_variance())
         table["std_error"] = [
-            [None if math.isnan(v) else v**0.5 for v in each] for each in variance.tolist()
+            [None if math.isnan(v) else v**0.5 for v in each] for each in variance
         ]
         for field in ("pairs", "exact", "empty", "grand", "coalitions"):
             table[field] = getattr(self, field).tolist()
@@ -312,12 +314,14 @@ def as_parquet(labels: Labels) -> bytes:
     import json
 
     import pyarrow
-    import pyarrow.parquet
+    from pyarrow import parquet
 
     sink = io.BytesIO()
     words = json.dumps(dataclasses.asdict(labels.card), sort_keys=True)
-    table = pyarrow.table(labels.columns()).replace_schema_metadata({"harsanyi": words})
-    pyarrow.parquet.write_table(table, sink)
+    arrow: Any = pyarrow
+    files: Any = parquet
+    table = arrow.table(labels.columns()).replace_schema_metadata({"harsanyi": words})
+    files.write_table(table, sink)
     return sink.getvalue()
 
 

@@ -37,6 +37,7 @@ from amortized.teachers import Teacher, estimand_of
 from baselines import shards
 from baselines.files import atomic_write
 from baselines.fingerprints import key_of
+from baselines.torch_calls import as_list
 
 if TYPE_CHECKING:
     import datasets
@@ -134,9 +135,9 @@ class LabelStore:
         """
         if not resume and pass_folders(self.path):
             raise ValueError(f"{self.path} holds labels; pass resume=True or another folder.")
-        words = {"seed": seed, "shard_size": shard_size, "teacher": teacher}
+        words: dict[str, Any] = {"seed": seed, "shard_size": shard_size, "teacher": teacher}
         self.plan(model, examples, pairs, probe=probe, **words)
-        going = {"rank": rank, "world_size": world_size, "progress": progress}
+        going: dict[str, Any] = {"rank": rank, "world_size": world_size, "progress": progress}
         self.run(model, teacher=teacher, **going)
         self._demand()
         if std_error is not None and self.plan_second_pass(std_error, most_pairs=most_pairs):
@@ -215,7 +216,8 @@ class LabelStore:
                 "probe=True."
             )
         have = labels.pairs
-        want = (have * (error / std_error).square()).clamp(max=most_pairs).tolist()
+        enough = (have * (error / std_error).square()).clamp(max=most_pairs)
+        want: list[float] = as_list(enough)
         loose = [
             row
             for row in range(len(labels))
@@ -240,7 +242,8 @@ class LabelStore:
             teacher: As `generate` takes it.
             probe: Examples to try in each pass.
         """
-        costs, rows = [], 0.0
+        costs: list[shards.Cost] = []
+        rows = 0.0
         for one in self.passes():
             left = [s for s in shards.pending(one.plan)]
             meter = {"rows": 0, "items": 0}
@@ -265,10 +268,10 @@ class LabelStore:
             Names of the shards that this call wrote.
         """
         self._open(model, self.passes()[0].examples)
-        written = []
+        written: list[str] = []
         for one in self.passes():
             work = label_work(one, model, teacher)
-            going = {"rank": rank, "world_size": world_size, "progress": progress}
+            going: dict[str, Any] = {"rank": rank, "world_size": world_size, "progress": progress}
             done = shards.run(one.plan, work, **going)
             written += [f"{one.plan.folder.name}/{shard}" for shard in done]
         return written
@@ -283,7 +286,8 @@ class LabelStore:
         Returns:
             What was found; `complete` says whether labels may be used.
         """
-        reports, unbalanced = {}, []
+        reports: dict[str, shards.Report] = {}
+        unbalanced: list[str] = []
         for one in self.passes():
             reports[one.plan.folder.name] = report = shards.check(one.plan)
             if not report.complete or one.plan.config["method"] != "pairs":
@@ -323,7 +327,8 @@ class LabelStore:
         """The labels as a `datasets.Dataset`, one row per example."""
         import datasets
 
-        return datasets.Dataset.from_dict(self.labels().columns())
+        table: Any = datasets.Dataset
+        return table.from_dict(self.labels().columns())
 
     def to_parquet(self, path: str | PathLike[str]) -> None:
         """Write the labels as one parquet file, to be published or read by anything.

@@ -159,7 +159,9 @@ def evaluate(
         raise ValueError(f"more={sorted(unknown)} cannot be measured; choose from {MORE}.")
     explainer = as_explainer(explainer, problem)
     seeded = "generator" in inspect.signature(explainer.explain).parameters
-    runs, ledgers, clocks = [], [], []
+    runs: list[Explanation] = []
+    ledgers: list[Ledger] = []
+    clocks: list[tuple[float, float, Meters]] = []
 
     def words(run: int = 0) -> dict[str, Any]:
         """The same draws whenever the same run is asked again."""
@@ -181,12 +183,13 @@ def evaluate(
     scores: dict[str, np.ndarray] = {}
     ceilings: dict[str, np.ndarray] = {}
     if truth is not None:
-        for label, metric in (
-            ("squared_error", metrics.squared_error),
-            ("spearman", metrics.spearman),
-            ("top_k", lambda e, t: metrics.top_k(e, t, k=top_k)),
-            ("sign_errors", metrics.sign_errors),
-        ):
+        against_truth: dict[str, Callable[[Explanation, Explanation], np.ndarray]] = {
+            "squared_error": metrics.squared_error,
+            "spearman": metrics.spearman,
+            "top_k": lambda e, t: metrics.top_k(e, t, k=top_k),
+            "sign_errors": metrics.sign_errors,
+        }
+        for label, metric in against_truth.items():
             scores[label] = np.stack([metric(one, truth) for one in runs])
         ceilings = {
             "spearman": metrics.spearman_ceiling(truth),

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from baselines.explanation import Explanation
+from baselines.torch_calls import as_list
 from bench.evaluation import Evaluation, paired_difference
 from bench.intervals import Interval
 from bench.null_tests import LIMITS
@@ -117,7 +118,7 @@ def leaderboard(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":
         members = [row for row in rows if row["game_id"] == game]
         for row in members:
             row["imputer_rank_tau"] = imputer_rank_tau(members)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table: Any = pd.DataFrame(rows, columns=list(COLUMNS))  # pandas types its columns in part
     for column in NUMBERS:
         table[column] = table[column].astype("float64")
     for column in FLAGS:
@@ -145,8 +146,9 @@ def imputer_rank_tau(rows: Sequence[Mapping[str, Any]], metric: str = "deletion"
     scores = scores[:, np.isfinite(scores).all(0)]
     if len(rows) < 2 or scores.shape[1] < 2:
         return np.nan
+    library: Any = stats  # scipy declares no types
     taus = [
-        np.asarray(stats.kendalltau(scores[:, i], scores[:, j]))[0]
+        np.asarray(library.kendalltau(scores[:, i], scores[:, j]))[0]
         for i in range(scores.shape[1])
         for j in range(i)
     ]
@@ -229,7 +231,7 @@ def _diagnosed(explanation: Explanation) -> dict[str, float]:
     spectrum = explanation.diagnostics.get("order_spectrum")
     if spectrum is not None and spectrum.ndim >= 1:
         by_order = spectrum.mean(-1) if spectrum.ndim == 3 else spectrum
-        shares = by_order.double().reshape(-1, by_order.shape[-1]).mean(0).tolist()
+        shares: list[float] = as_list(by_order.double().reshape(-1, by_order.shape[-1]).mean(0))
         found |= {f"order_{size}": sum(shares[size - 1 : size]) for size in range(1, 5)}
         found |= {"order_more": sum(shares[4:]), "uninformative_mass": shares[-1]}
     return found

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from baselines.coalitions import check_coalitions
 from baselines.explanation import Explanation
+from baselines.torch_calls import from_array
 from bench.problems.problem import Problem, take
 
 MAX_ROWS = 16_384
@@ -82,7 +83,7 @@ class OpenGame:
         )
         self.n_evals += b * m
         self._n_outputs = values.shape[-1]
-        return rearrange(torch.from_numpy(values), "(b m) k -> b m k", b=b)
+        return rearrange(from_array(values), "(b m) k -> b m k", b=b)
 
     def _run(self, rows: np.ndarray, present: np.ndarray) -> np.ndarray:
         values = self.answer(take(self.x, rows.tolist()), present=present)
@@ -179,7 +180,7 @@ def _opened(model: Any) -> Any:  # noqa: ANN401 - any self-explaining model
 
     def forward(rows: Tensor, *, present: np.ndarray) -> Any:  # noqa: ANN401 - tensor or output
         with torch.no_grad():
-            values = model(rows, present=torch.from_numpy(present).to(rows.device))
+            values = model(rows, present=from_array(present).to(rows.device))
         return getattr(values, "logits", values)
 
     return forward

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from baselines.explanation import Explanation
 from baselines.fingerprints import content_hash
+from baselines.torch_calls import as_list
 from bench.meter import MeteredGame
 
 
@@ -169,8 +170,9 @@ def take(x: Any, rows: slice | Sequence[int]) -> Any:  # noqa: ANN401 - rows, te
         return x.iloc[rows if isinstance(rows, slice) else list(rows)]
     if isinstance(x, Tensor):
         return x[rows if isinstance(rows, slice) else torch.as_tensor(list(rows)).long()]
+    whole: Any = x
     if isinstance(x, np.ndarray):
-        return x[rows if isinstance(rows, slice) else np.asarray(list(rows), dtype=int)]
+        return whole[rows if isinstance(rows, slice) else np.asarray(list(rows), dtype=int)]
     return x[rows] if isinstance(rows, slice) else [x[i] for i in rows]
 
 
@@ -192,4 +194,4 @@ def _fingerprint(game: MeteredGame) -> list[str]:
     probes = torch.stack([torch.zeros(n), torch.ones(n), odd, ~odd]).bool()
     mask = getattr(game, "player_mask", None)
     values = game(probes[None] if mask is None else probes.to(mask.device) & mask[:, None])[0]
-    return [f"{value:.4g}" for value in values.double().flatten().tolist()]
+    return [f"{value:.4g}" for value in as_list(values.double().flatten())]

@@ -908,8 +908,8 @@ MUTANTS = (
     Mutant(
         bug="both probes of an encoding learn from the selections as they were made",
         file="bench/leakage.py",
-        source="others = [rng.permutation(rows) for _ in range(copies)] or [rows]",
-        replacement="others = [rows for _ in range(copies)] or [rows]",
+        source="masks = [rng.permutation(rows) for _ in range(copies)] or [rows]",
+        replacement="masks = [rows for _ in range(copies)] or [rows]",
         test="test_selections.py::test_values_of_noise_that_agree_with_the_label_are_encoded",
     ),
     Mutant(
@@ -995,6 +995,34 @@ MUTANTS = (
         source="if bad and (not skip_bad or not good):",
         replacement="if bad and not good:",
         test="test_images.py::test_a_broken_picture_is_named_or_left_out",
+    ),
+    Mutant(
+        bug="the baseline of INVASE takes numbers for classes",
+        file="amortized/lex/selecting.py",
+        source="control = self._score(full[None, None, :, None], y)[0, 0]",
+        replacement="control = torch.log_softmax(full, -1)[:, 0]",
+        test="test_lex.py::test_invase_of_numbers_rewards_by_the_gaussian_likelihood",
+    ),
+    Mutant(
+        bug="special tokens speak for the first word",
+        file="bench/text_contenders.py",
+        source="text.owners + 1, values)[1:]",
+        replacement="text.owners + 1, values)[:-1]",
+        test="test_text_judging.py::test_players_get_the_sum_of_their_tokens_and_special_tokens_go_to_nobody",
+    ),
+    Mutant(
+        bug="a report sums what it says it averages over seeds",
+        file="bench/cell_report.py",
+        source="grouped[numbers].mean()",
+        replacement="grouped[numbers].sum(min_count=1)",
+        test="test_cell_report.py::test_cells_are_averaged_over_seeds_and_counted",
+    ),
+    Mutant(
+        bug="the attack walks down the loss",
+        file="bench/paper_rivals.py",
+        source="moved + reach * moved.grad.sign()",
+        replacement="moved - reach * moved.grad.sign()",
+        test="test_paper_runs.py::test_one_step_against_the_gradient_moves_every_number_by_its_reach",
     ),
     *PROMISES,
 )

@@ -15,11 +15,12 @@ from scipy import stats
 from bench.intervals import Interval
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 FOLDS, RESAMPLES = 5, 500
 
-EXCHANGES = 4
-"""Selections of other rows under which each row is seen."""
+EXCHANGES, FEWEST = 4, 20
+"""Selections of other rows under which each row is seen, and rows that each class needs."""
 
 
 def leak_excess(
@@ -101,7 +102,7 @@ def encoded(
 
     Returns:
         Nats, low and high; the value is about zero, and may fall below it, where nothing is
-        encoded. NaN where a class has fewer rows than folds.
+        encoded. NaN where a class has fewer than `FEWEST` rows.
 
     Raises:
         ValueError: If the shapes disagree.
@@ -114,7 +115,7 @@ def encoded(
             "x and shown must both be (b, d), and all need the same rows."
         )
     classes, codes = np.unique(y, return_inverse=True)
-    if len(classes) < 2 or np.bincount(codes).min() < FOLDS:
+    if len(classes) < 2 or np.bincount(codes).min() < FEWEST:
         return Interval(np.nan, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     first = np.zeros(len(x), dtype=bool)
@@ -124,34 +125,32 @@ def encoded(
     gain = np.empty(len(x))
     hidden = x.min() - 1.0 - np.ptp(x)  # a value that no shown feature has
 
-    def seen(rows: NDArray[np.int64], masks: NDArray[np.int64]) -> Floats:
-        return np.concatenate([np.where(shown[masks], x[rows], hidden), selected[masks]], 1)
+    def view(rows: Rows, copies: int) -> tuple[Floats, Rows]:
+        """What a probe sees of rows, under their own selections or `copies` of others', and codes."""
+        masks = [rng.permutation(rows) for _ in range(copies)] or [rows]
+        every, of = np.tile(rows, len(masks)), np.concatenate(masks)
+        values = np.where(shown[of], x[every], hidden)
+        return np.concatenate([values, selected[of].astype(np.float64)], 1), codes[every]
 
     for inside in (first, ~first):
         fit, held = rng.permutation(np.flatnonzero(inside)), np.flatnonzero(~inside)
-        ask, at = seen(held, held), np.arange(len(held))
         stop, learn = fit[: len(fit) // 5], fit[len(fit) // 5 :]
-        gain[held] = 0.0
-        for sign, copies in ((1, 0), (-1, EXCHANGES)):
-
-            def told(rows: NDArray[np.int64], copies: int = copies) -> tuple[Floats, Any]:
-                others = [rng.permutation(rows) for _ in range(copies)] or [rows]
-                every = np.tile(rows, len(others))
-                return seen(every, np.concatenate(others)), codes[every]
-
-            gain[held] += sign * _boosted(told(learn), told(stop), ask)[at, codes[held]]
+        ask, answers = view(held, 0)
+        told, untold = (
+            _boosted(view(learn, copies), view(stop, copies), ask) for copies in (0, EXCHANGES)
+        )
+        gain[held] = (told - untold)[np.arange(len(held)), answers]
     half = stats.norm.ppf((1 + confidence) / 2) * gain.std() / np.sqrt(len(gain))
     return Interval(float(gain.mean()), float(gain.mean() - half), float(gain.mean() + half))
 
 
-def _boosted(learn: tuple[Floats, Any], stop: tuple[Floats, Any], ask: Floats) -> Floats:
+def _boosted(learn: tuple[Floats, Rows], stop: tuple[Floats, Rows], ask: Floats) -> Floats:
     """Log-probabilities `(b, classes)` of boosted trees, none below one in a thousand."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
-    trees = HistGradientBoostingClassifier(
-        max_iter=150, max_leaf_nodes=15, early_stopping=True, random_state=0
-    )
+    settings: dict[str, Any] = {"max_iter": 150, "max_leaf_nodes": 15, "early_stopping": True}
+    trees = HistGradientBoostingClassifier(random_state=0, **settings)
     with threadpool_limits(1, "openmp"):  # on so few rows threads wait for each other
         trees.fit(*learn, X_val=stop[0], y_val=stop[1])
         return np.log(trees.predict_proba(ask).clip(1e-3))

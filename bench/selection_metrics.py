@@ -5,6 +5,7 @@ differ between methods, so what does not depend on one comes first: TPR@k and AU
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -299,7 +300,7 @@ def trusted(log_probs: Array, prior: Array, y: NDArray[np.int64]) -> float:
     def losses(trust: float) -> Array:  # (b,)
         return -shrunk(log_probs, prior, trust)[:, at, y].mean(0)
 
-    best = optimize.minimize_scalar(
+    best: Any = optimize.minimize_scalar(
         lambda trust: float(losses(trust).mean()), bounds=(0.0, 1.0), method="bounded"
     )
     gain = losses(0.0) - losses(float(best.x))

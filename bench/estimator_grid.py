@@ -8,7 +8,9 @@ what is missing is played. `--again "ours shapley"` plays a contender anew.
 """
 
 import argparse
+import contextlib
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -22,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import baselines
+from bench.forecast import cost_noted, foretell, read_costs
 from bench.grid_games import PROBLEMS, Boxes, Counted, GridGame, Table, grid_games
 from bench.grid_peers import PEERS, installed_peers, versions
 from bench.grid_report import Cell, errors, report
@@ -201,9 +204,18 @@ def play_all(
     jobs = [
         (problem, factor, name) for problem in counts for factor in factors for name in players
     ]
+    left = [
+        f"{problem}/{factor}n/{name}"
+        for problem, factor, name in jobs
+        if not answer_path(folder, problem, counts[problem], factor, name).exists()
+    ]
+    said = foretell(left, len(jobs), read_costs(folder), {})
+    print(f"{folder}: {said}", file=sys.stderr)
     for problem, factor, name in tqdm(jobs, desc="cells", unit="cell"):
-        prepare(folder, problem, counts[problem])
-        play(folder, problem, counts[problem], factor, name, players[name])
+        cell = (problem, f"{factor}n", name)
+        with cost_noted(folder, cell) if "/".join(cell) in left else contextlib.nullcontext():
+            prepare(folder, problem, counts[problem])
+            play(folder, problem, counts[problem], factor, name, players[name])
 
 
 def finish(

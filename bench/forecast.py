@@ -150,11 +150,23 @@ def forecast(plan: shards.Plan, cells: Sequence[Sequence[str]]) -> Forecast:
         plan: Whose shards are the cells.
         cells: Their words, in order.
     """
-    own = read_costs(plan.folder)
-    known = stored_costs(str(plan.config.get("kind", ""))) | own
+    known = stored_costs(str(plan.config.get("kind", "")))
     left = [without_seed(cells[item]) for item in shards.pending(plan)]
-    found = [seconds for cell in left if not math.isnan(seconds := guess(cell, known))]
-    return Forecast(len(cells), len(left), len(found), sum(found), len(own))
+    return foretell(left, len(cells), read_costs(plan.folder), known)
+
+
+def foretell(left: Sequence[str], cells: int, own: Costs, known: Costs) -> Forecast:
+    """What is left of a run, from what cells like its own did cost.
+
+    Args:
+        left: Cells that are not judged yet, without their seeds.
+        cells: How many the run has in all.
+        own: What cells of this run have cost.
+        known: What cells of other runs have cost.
+    """
+    seconds = (guess(cell, known | own) for cell in left)
+    found = [one for one in seconds if not math.isnan(one)]
+    return Forecast(cells, len(left), len(found), sum(found), len(own))
 
 
 def say_forecast(plan: shards.Plan, cells: Sequence[Sequence[str]]) -> None:

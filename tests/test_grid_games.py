@@ -143,7 +143,12 @@ def test_the_suite_of_estimators_runs_and_is_reported(two_contenders, tmp_path):
     told = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert told.exit_code == 0, told.output
     assert "ours shapley" in told.stdout
-    assert "Suite: estimators" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "Suite: estimators" in page
+    assert "soum16/100n/ours odd_gp" in page  # where each cell comes from
+    assert "6 cells, 6 of them to judge" in done.stderr
+    again = CliRunner().invoke(app, words)
+    assert "6 cells, all judged" in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -74,28 +74,40 @@ def repeated(folder):
     return board.to_csv(index=False, float_format="%a")
 
 
-PROGRAM = """
+PROGRAMS = {
+    "a problem": """
 import sys
 from pathlib import Path
 from bench.judging import judge_problem
 judge_problem("synthetic/glove", Path(sys.argv[1]), rows=2, progress=False)
-"""
+""",
+    "architectures": """
+import dataclasses, sys
+from bench.architecture_suite import architecture_job, finish_job
+from bench.smoke import EFFORT, small_table
+effort = dataclasses.replace(EFFORT, nulls=False)
+names = ("amortized", "harsanyi", "lex")
+job = architecture_job(("classes",), names, effort=effort, loader=small_table)
+finish_job(job, sys.argv[1], title="killed", lead="", command="", progress=False)
+""",
+}
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_ends_in_the_same_leaderboard(tmp_path):
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=list(PROGRAMS))
+def test_a_run_killed_at_any_moment_ends_in_the_same_leaderboard(program, tmp_path):
     """Three kills; `$HARSANYI_KILLS` asks for more. Half of the cells are taken away after each, so
     that there is something left to be killed in: of twenty kills about half find some cells judged
     and others not, the rest an import or the writing of tables and page."""
     kills = int(os.environ.get("HARSANYI_KILLS", "3"))
     whole = tmp_path / "whole"
     start = time.monotonic()
-    subprocess.run([sys.executable, "-c", PROGRAM, str(whole)], check=True)
+    subprocess.run([sys.executable, "-c", program, str(whole)], check=True)
     took = time.monotonic() - start
     cells = len(list((whole / "shards").glob("*.safetensors")))
     chance, folder, done, amid = random.Random(0), tmp_path / "killed", 0, 0
     while done < kills:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)])
+        process = subprocess.Popen([sys.executable, "-c", program, str(folder)])
         try:
             process.wait(took * chance.uniform(0.3, 0.9))
         except subprocess.TimeoutExpired:
@@ -110,7 +122,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_leaderboard(tmp_path):
             assert process.returncode == 0
             assert repeated(folder) == repeated(whole)
             folder = tmp_path / f"killed-{done}"
-    subprocess.run([sys.executable, "-c", PROGRAM, str(folder)], check=True)
+    subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
     assert repeated(folder) == repeated(whole)
     assert amid or kills < 10
 

@@ -18,7 +18,7 @@ COLUMNS = {
     "evalx_at_k": "judged at k",
     "gap": "gap",
     "encoded": "encoded",
-    "leaks": "leaks",
+    "leaks": "flagged",
     "probe_accuracy": "mask alone",
     "kl_at_k": "KL@k",
     "objective_gap": "objective gap",

@@ -73,7 +73,31 @@ def test_where_nothing_matters_there_is_no_support_to_recover(tiny):
     row = selection_suite.judge_selection("noise-only", "lex", 1)
     assert "tpr_at_k" not in row
     assert {"own_accuracy", "evalx_accuracy", "gap", "leaks", "probe_accuracy"} <= set(row)
+    assert row["evalx_accuracy"] < 0.6  # in a moment nothing is learned, and then the shares speak
+    frame = pd.DataFrame([{"problem": "noise-only", "method": "lex", "explains": "box"} | row])
+    page = selection_page(frame.assign(seed=0), {}, "command")
+    assert "encoded | flagged |" in page
+    flagged = page.strip().splitlines()[-1].split(" | ")
+    assert flagged[page.splitlines()[-3].split(" | ").index("flagged")] in ("yes", "no")
     assert selection_suite.judge_selection("noise-only", "shapley", 1) == {}
+
+
+def test_a_selection_that_spells_the_label_is_flagged_and_the_right_one_is_not(tiny, monkeypatch):
+    """Its own predictor reads nothing: the flag is for whoever looks."""
+
+    def answers(spelling):
+        def answer(x, y):
+            truth = selection_suite.PROBLEMS["syn4"](seed=1).truth_test.copy()
+            truth[:, 6:8] |= spelling & (np.stack([y == 1, y == 0], 1))
+            return selection_methods.Selected(truth.astype(float), truth, own_accuracy=0.5)
+
+        return selection_methods.Entry(lambda problem, box, seed: answer, "own", learned=False)
+
+    for name, spelling in (("spells", True), ("right", False)):
+        monkeypatch.setitem(selection_suite._ROWS, name, answers(spelling))
+        row = selection_suite.judge_selection("syn4", name, 1)
+        assert row["leaks"] == spelling
+        assert (row["encoded"] > selection_metrics.ENCODED) == spelling
 
 
 def test_a_method_that_does_not_take_a_problem_leaves_its_cell_empty(tiny):

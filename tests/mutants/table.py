@@ -913,6 +913,14 @@ MUTANTS = (
         test="test_selections.py::test_values_of_noise_that_agree_with_the_label_are_encoded",
     ),
     Mutant(
+        bug="the suite flags by the gap alone",
+        file="bench/selection_suite.py",
+        source="float(leaks(found.own_accuracy, judged, nats))",
+        replacement="float(leaks(found.own_accuracy, judged))",
+        test="test_selection_suite.py::"
+        "test_a_selection_that_spells_the_label_is_flagged_and_the_right_one_is_not",
+    ),
+    Mutant(
         bug="a leak that only others can read is not flagged",
         file="bench/selection_metrics.py",
         source="return own_accuracy - judged_accuracy > LEAK_GAP or encoded > ENCODED",

@@ -185,7 +185,7 @@ def speed(bench: Bench, evaluations: int = 2000, rounds: int = 4) -> dict[str, A
     def each(call: Callable[[Any], Any], given: Sequence[Any]) -> list[Callable[[], Any]]:
         return [partial(call, one) for one in given]
 
-    seconds = least_cpu(
+    seconds = cpu_in_turns(
         {
             "sampler": each(lambda x: permutation_shapley(bench.model([x]), evaluations), few),
             "pass_1": each(lambda x: forward(explainer, [x]), read[: len(few)]),
@@ -201,8 +201,8 @@ def speed(bench: Bench, evaluations: int = 2000, rounds: int = 4) -> dict[str, A
     passes = [name for name in found if name != "sampler"]
     found |= {f"speed_up_{name}": found["sampler"] / found[name] for name in passes}
     if find_spec("captum"):
-        beside = least_cpu({"captum": each(lambda x: captum(bench, x, evaluations), slow)}, 1)
-        beside |= least_cpu({"pass": each(lambda x: forward(explainer, [x]), read[:3])}, rounds)
+        beside = cpu_in_turns({"captum": each(lambda x: captum(bench, x, evaluations), slow)}, 1)
+        beside |= cpu_in_turns({"pass": each(lambda x: forward(explainer, [x]), read[:3])}, rounds)
         found["captum"] = beside["captum"] / len(slow)
         found["speed_up_over_captum_pass_1"] = beside["captum"] / beside["pass"]
         found["speed_up_over_captum_pass_64"] = found["captum"] / found["pass_64"]
@@ -235,23 +235,31 @@ def forward(
         return explainer.predict(explainer.encoder.pack(read)).values  # pyright: ignore[reportArgumentType] - texts
 
 
-def least_cpu(jobs: dict[str, list[Callable[[], Any]]], rounds: int) -> dict[str, float]:
-    """CPU seconds of jobs run in turns, the least of every call, summed; after a call to warm up.
+def cpu_in_turns(
+    jobs: dict[str, list[Callable[[], Any]]], rounds: int, span: float = 0.2
+) -> dict[str, float]:
+    """CPU seconds of jobs that take turns, so that load on the machine slows all of them alike.
 
     Args:
-        jobs: Calls by name.
-        rounds: Times that all are run.
+        jobs: Calls by name; all of a job's are run, again and again until `span` is over.
+        rounds: Turns of each job, after a call to warm up.
+        span: CPU seconds of a turn, at least.
+
+    Returns:
+        Seconds of one run of a job's calls: the mean within a turn, the median over turns.
     """
-    least: dict[str, list[float]] = {name: [float("inf")] * len(c) for name, c in jobs.items()}
+    spent: dict[str, list[float]] = {name: [] for name in jobs}
     for calls in jobs.values():
         calls[0]()
     for _ in range(rounds):
         for name, calls in jobs.items():
-            for i, call in enumerate(calls):
-                start = time.process_time()
-                call()
-                least[name][i] = min(least[name][i], time.process_time() - start)
-    return {name: sum(each) for name, each in least.items()}
+            start, runs, took = time.process_time(), 0, 0.0
+            while took < span:
+                for call in calls:
+                    call()
+                runs, took = runs + 1, time.process_time() - start
+            spent[name].append(took / runs)
+    return {name: statistics.median(each) for name, each in spent.items()}
 
 
 STUDIES: dict[str, Callable[[Bench], dict[str, Any]]] = {

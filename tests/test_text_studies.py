@@ -1,6 +1,7 @@
 """Laws of the studies of amortized text explainers: what they count, and that they are reachable."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from baselines.explanation import Explanation
 from bench import text_bench, text_energy, text_transfer
 from bench.costs import count_flops
 from bench.paper_amortized import calibration_lines, energy_lines
-from bench.paper_text import least_cpu, speed
+from bench.paper_text import cpu_in_turns, speed
 from bench.problems.text_data import TextData, load_texts
 from bench.text_bench import Bench, unseen_texts
 from bench.text_calibration import KINDS, calibration, forest, kind_of, worth_of_kinds
@@ -160,22 +161,20 @@ def test_fewer_texts_than_a_store_holds_are_the_labels_of_those_texts_alone(benc
     assert torch.allclose(few.grand, game(game.player_mask[:, None])[:, 0].float(), atol=1e-5)
 
 
-def test_times_are_the_least_of_each_call_over_turns(monkeypatch) -> None:
+def test_jobs_take_turns_and_short_ones_are_repeated(monkeypatch) -> None:
     turns: list[str] = []
-    spent = {"a": iter([0, 5, 3, 4, 9]), "b": iter([0, 7, 8])}
+    cost = {"a": 0.06, "b": 0.5, "c": 0.02}
     now = [0.0]
 
     def call(name: str) -> None:
         turns.append(name)
-        now[0] += next(spent[name])
+        now[0] += cost[name]
 
     monkeypatch.setattr("time.process_time", lambda: now[0])
-    found = least_cpu({"a": [lambda: call("a"), lambda: call("a")], "b": [lambda: call("b")]}, 2)
-    assert found == {
-        "a": 4.0 + 3.0,
-        "b": 7.0,
-    }  # 5 and 4 for the first call, 3 and 9 for the second
-    assert "".join(turns) == "ab" + "aab" * 2
+    jobs = {"ac": [partial(call, "a"), partial(call, "c")], "b": [partial(call, "b")]}
+    found = cpu_in_turns(jobs, 2, span=0.2)
+    assert found == pytest.approx({"ac": 0.08, "b": 0.5})
+    assert "".join(turns) == "ab" + 2 * ("acacac" + "b")
 
 
 def test_speed_ups_are_ratios_of_the_times_beside_them(bench, monkeypatch) -> None:

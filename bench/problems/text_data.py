@@ -141,7 +141,11 @@ def _dataset(path: Path) -> Any:  # noqa: ANN401 - datasets.Dataset
     if ending not in kinds:
         raise ValueError(f"{path} ends in {ending!r}; use one of {tuple(kinds)}.")
     kind, options = kinds[ending]
-    return datasets.load_dataset(kind, data_files=str(path), split="train", **options)
+    try:
+        return datasets.load_dataset(kind, data_files=str(path), split="train", **options)
+    except (datasets.exceptions.DatasetsError, ValueError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(f"{path} holds no text, or is no {kind} file ({cause}).") from error
 
 
 def _templates(part: str) -> TextData:

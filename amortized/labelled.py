@@ -313,8 +313,8 @@ def as_parquet(labels: Labels) -> bytes:
     import io
     import json
 
-    import pyarrow
-    from pyarrow import parquet
+    import pyarrow  # pyright: ignore[reportMissingTypeStubs]
+    from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 
     sink = io.BytesIO()
     words = json.dumps(dataclasses.asdict(labels.card), sort_keys=True)

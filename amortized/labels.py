@@ -35,12 +35,13 @@ from amortized.passes import Pass, open_pass, plan_pass
 from amortized.playing import GameCard, GameFactory
 from amortized.teachers import Teacher, estimand_of
 from baselines import shards
+from baselines.arguments import is_a
 from baselines.files import atomic_write
 from baselines.fingerprints import key_of
 from baselines.torch_calls import as_list
 
 if TYPE_CHECKING:
-    import datasets
+    import datasets  # pyright: ignore[reportMissingTypeStubs]
 
 PROBED = 16
 """One example in this many gets a second pair, so that the error of labels is known."""
@@ -166,7 +167,7 @@ class LabelStore:
             ValueError: If `pairs` is below 1, or the folder holds labels of another game.
         """
         for name, count in (("pairs", pairs), ("seed", seed), ("shard_size", shard_size)):
-            if not isinstance(count, numbers.Integral) or isinstance(count, bool):
+            if not isinstance(count, numbers.Integral) or is_a(count, bool):
                 raise TypeError(f"{name}={count!r}; pass an integer.")
         if pairs < 1:
             raise ValueError(f"pairs={pairs}; a label needs at least one antithetic pair.")
@@ -325,7 +326,7 @@ class LabelStore:
 
     def dataset(self) -> "datasets.Dataset":
         """The labels as a `datasets.Dataset`, one row per example."""
-        import datasets
+        import datasets  # pyright: ignore[reportMissingTypeStubs]
 
         table: Any = datasets.Dataset
         return table.from_dict(self.labels().columns())

@@ -7,6 +7,16 @@ import torch
 from torch import Tensor
 
 
+def is_a(given: object, *kinds: type) -> bool:
+    """Whether an argument is what its type says: callers need not run a type checker.
+
+    Args:
+        given: What the caller passed.
+        kinds: Classes, one of which it must be of.
+    """
+    return isinstance(given, kinds)
+
+
 def as_tensor(given: Any, name: str, dtype: torch.dtype | None = None) -> Tensor:  # noqa: ANN401
     """Numbers, an array or a tensor as a tensor.
 

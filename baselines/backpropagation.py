@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines.arguments import is_a
 from baselines.gradients import Extra, GradientExplainer, Parts, Scores, baselines_like
 
 
@@ -20,7 +21,7 @@ class _CaptumExplainer(GradientExplainer):
     captum_name = ""
 
     def __init__(self, model: nn.Module, **options: Any) -> None:  # noqa: ANN401
-        if not isinstance(model, nn.Module):
+        if not is_a(model, nn.Module):
             raise TypeError(
                 f"model is a {type(model).__name__}; {self.method} rewrites the backward rules of "
                 "an nn.Module."

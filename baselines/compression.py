@@ -388,8 +388,6 @@ def _compresspp_rows(points: Tensor, size: int, bandwidth: float, draw: torch.Ge
         ) from error
     import numpy as np
 
-    halve: Any = goodpoints_compress
-    thin: Any = kt
     order = torch.randperm(len(points), generator=draw)
     seed = int(torch.randint(2**31, (), generator=draw))
     rows = np.ascontiguousarray(points.cpu().numpy()[order.numpy()])
@@ -403,14 +401,14 @@ def _compresspp_rows(points: Tensor, size: int, bandwidth: float, draw: torch.Ge
     places = np.linspace(len(rows) - 1, 0, root * root, dtype=int)[::-1]
     if root > 2**5:
         places = places[
-            halve.compress_kt(
+            goodpoints_compress.compress_kt(
                 rows[places], b"gaussian", k_params=params, g=4, num_bins=4, seed=seed
             )
         ]
     kept = from_array(rows[places])
     kernel = gaussian_kernel(kept, kept, bandwidth).numpy()
     rounds = int(np.log2(len(places) // size))
-    places = places[thin.thin_K(kernel, kernel, rounds, seed=seed, unique=True)]
+    places = places[kt.thin_K(kernel, kernel, rounds, seed=seed, unique=True)]
     return order[from_array(np.asarray(places, dtype=np.int64).copy())].to(points.device)
 
 
@@ -420,8 +418,7 @@ def _kmeans_rows(points: Tensor, size: int, draw: torch.Generator) -> tuple[Tens
 
     seed = int(torch.randint(2**31, (), generator=draw))
     rows = points.cpu().numpy()
-    model: Any = KMeans(size, random_state=seed)
-    model.fit(rows)
+    model = KMeans(size, random_state=seed).fit(rows)
     centres = from_array(model.cluster_centers_).to(points)
     labels = from_array(model.labels_).long()
     share = torch.bincount(labels, minlength=size).double() / len(points)

@@ -209,8 +209,7 @@ class KMeansDonorImputer(DonorImputer):
         if not 1 <= n_clusters <= len(rows):
             raise ValueError(f"n_clusters={n_clusters} is not between 1 and {len(rows)} rows.")
         seed = int(torch.randint(2**31, (), generator=own_generator(generator)))
-        model: Any = KMeans(n_clusters, random_state=seed)
-        model.fit(DonorImputer(rows)._flat.cpu().numpy())
+        model = KMeans(n_clusters, random_state=seed).fit(DonorImputer(rows)._flat.cpu().numpy())
         # equal rows may leave clusters empty: number those in use
         labels = distinct_index(from_array(model.labels_).long())
         return cls(rows, labels.to(rows.device), n_draws)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from baselines.arguments import positions
+from baselines.arguments import is_a, positions
 from baselines.finiteness import all_finite
 from baselines.torch_calls import as_list
 
@@ -90,7 +90,7 @@ class Explanation:
     )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.values, Tensor) or not self.values.is_floating_point():
+        if not is_a(self.values, Tensor) or not self.values.is_floating_point():
             received = getattr(self.values, "dtype", type(self.values).__name__)
             raise TypeError(f"values are {received}; pass a floating-point tensor (b, n, k).")
         if self.values.ndim != 3:
@@ -344,7 +344,7 @@ class Explanation:
             ValueError: If there is no such output.
         """
         try:
-            import shap
+            import shap  # pyright: ignore[reportMissingTypeStubs]
         except ImportError as error:
             raise ImportError(
                 "to_shap needs shap; install it with pip install 'harsanyi[shap]'."

@@ -45,7 +45,7 @@ def from_callable(f: Any, output: str = "proba", *, columns: Sequence[str] | Non
     def model(x: Tensor) -> Tensor:
         rows: Any = x.detach().cpu().numpy()
         if columns is not None:
-            import pandas as pd
+            import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
             rows = pd.DataFrame(rows, columns=list(columns))
         values = np.asarray(answer(rows), dtype=np.float64)

@@ -11,7 +11,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from baselines.arguments import as_tensor
+from baselines.arguments import as_tensor, is_a
 from baselines.coalitions import check_coalitions, coalition_index
 from baselines.finiteness import all_finite
 from baselines.groups import Groups, group_players
@@ -184,7 +184,7 @@ class MaskedGame:
         max_rows: int | None = None,
         description: str | None = None,
     ) -> None:
-        if not isinstance(x, Tensor):
+        if not is_a(x, Tensor):
             raise TypeError(f"x is a {type(x).__name__}; pass a tensor (b, *features).")
         if x.ndim < 2 or x.shape[0] == 0 or x[0].numel() == 0:
             raise ValueError(
@@ -314,7 +314,7 @@ class PresenceGame:
         description: str | None = None,
         n_players: int | None = None,
     ) -> None:
-        if not isinstance(x, Tensor):
+        if not is_a(x, Tensor):
             raise TypeError(f"x is a {type(x).__name__}; pass a tensor (b, n, ...).")
         if x.ndim < 2 or x.shape[0] == 0 or x.shape[1] == 0:
             raise ValueError(

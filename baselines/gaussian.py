@@ -180,10 +180,9 @@ class GaussianMixtureImputer(StoredImputer):
             )
         seed = int(torch.randint(2**31, (), generator=own_generator(generator)))
         kind = "diag" if diagonal else "full"
-        mixture: Any = GaussianMixture(
+        mixture = GaussianMixture(
             n_components, covariance_type=kind, random_state=seed, reg_covar=1e-6
-        )
-        mixture.fit(standardised(points).numpy())
+        ).fit(standardised(points).numpy())
         mean, scale = points.mean(0), points.std(0, correction=0)
         covariances = from_array(mixture.covariances_)
         spread = scale**2 if diagonal else scale[:, None] * scale

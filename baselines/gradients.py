@@ -175,7 +175,7 @@ class GradientExplainer:
                     "that neither detaches nor leaves torch, or use a RemovalExplainer."
                 )
             k = outputs.shape[1]
-            per_output = [
+            per_output: list[tuple[Tensor | None, ...]] = [  # None: without influence
                 torch.autograd.grad(
                     outputs[:, j].sum(), rows, retain_graph=j < k - 1, allow_unused=True
                 )
@@ -183,7 +183,8 @@ class GradientExplainer:
             ]
         slopes = tuple(
             torch.stack(
-                [torch.zeros_like(p) if g[i] is None else g[i] for g in per_output], dim=-1
+                [torch.zeros_like(p) if (slope := g[i]) is None else slope for g in per_output],
+                dim=-1,
             ).detach()
             for i, p in enumerate(rows)
         )

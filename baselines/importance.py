@@ -12,6 +12,7 @@ import torch
 from einops import rearrange, reduce, repeat
 from torch import Tensor
 
+from baselines.arguments import is_a
 from baselines.coalitions import check_coalitions
 from baselines.explanation import Explanation
 from baselines.game import ROW_BUDGET, MaskedGame, Model
@@ -420,8 +421,8 @@ def _outputs(model: Model, rows: Tensor) -> Tensor:
 def _checked_features(
     X: Tensor, features: int | tuple[int, int], *, at_most: int
 ) -> tuple[int, ...]:
-    if not isinstance(X, Tensor) or X.ndim != 2 or not X.is_floating_point() or len(X) == 0:
-        received = tuple(X.shape) if isinstance(X, Tensor) else type(X).__name__
+    if not is_a(X, Tensor) or X.ndim != 2 or not X.is_floating_point() or len(X) == 0:
+        received = tuple(X.shape) if is_a(X, Tensor) else type(X).__name__
         raise ValueError(f"X is {received}; a floating-point tensor (rows, n) is needed.")
     if not bool(torch.isfinite(X).all()):
         raise ValueError("X holds NaN or infinity; effects need finite rows.")

@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from baselines.arguments import as_tensor
+from baselines.arguments import as_tensor, is_a
 from baselines.blending import blend
 from baselines.coalitions import key_from, stream
 from baselines.torch_calls import from_array
@@ -131,7 +131,7 @@ def _imputer_class(name: str) -> type[StoredImputer]:
 
     pending = [StoredImputer]
     known: dict[str, type[StoredImputer]] = {}
-    if isinstance(name, str) and name.endswith("Imputer") and name in dir(baselines):
+    if is_a(name, str) and name.endswith("Imputer") and name in dir(baselines):
         getattr(baselines, name)
     while pending:
         kind = pending.pop()
@@ -376,7 +376,7 @@ def uniforms(generator: torch.Generator | None, leading: tuple[int, int], n_draw
 
 def check_draws(n_draws: int) -> int:
     """`n_draws` itself, once it is sure to be a positive integer."""
-    if isinstance(n_draws, bool) or not isinstance(n_draws, int) or n_draws < 1:
+    if isinstance(n_draws, bool) or not is_a(n_draws, int) or n_draws < 1:
         raise ValueError(f"n_draws={n_draws!r}; an imputer needs at least one draw.")
     return n_draws
 

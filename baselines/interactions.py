@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from baselines.arguments import positions
+from baselines.arguments import is_a, positions
 from baselines.torch_calls import as_list
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class Interactions:
     n_evals: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.subsets, Tensor) or self.subsets.dtype != torch.bool:
+        if not is_a(self.subsets, Tensor) or self.subsets.dtype != torch.bool:
             received = getattr(self.subsets, "dtype", type(self.subsets).__name__)
             raise TypeError(f"subsets are {received}; pass a bool tensor (u, n).")
-        if not isinstance(self.values, Tensor) or not self.values.is_floating_point():
+        if not is_a(self.values, Tensor) or not self.values.is_floating_point():
             received = getattr(self.values, "dtype", type(self.values).__name__)
             raise TypeError(f"values are {received}; pass a floating-point tensor (b, u, k).")
         shapes_fit = self.subsets.ndim == 2 and self.values.ndim == 3

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from baselines.arguments import is_a
 from baselines.explanation import Explanation
 from baselines.moments import PairMoments
 from baselines.torch_calls import distinct
@@ -52,7 +53,7 @@ def merge(explanations: Sequence[Explanation]) -> Explanation:
     if not runs:
         raise ValueError("explanations is empty; pass one or more.")
     for run in runs:
-        if not isinstance(run, Explanation):
+        if not is_a(run, Explanation):
             raise TypeError(f"explanations hold a {type(run).__name__}; pass Explanations.")
         _check_same(runs[0], run)
     settled = next((run for run in runs if run.exact), None)

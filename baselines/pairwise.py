@@ -215,7 +215,7 @@ def _even_kernels(signs: Tensor) -> Tensor:
 def _tune(kernels: Tensor, data: Tensor) -> tuple[Tensor, Tensor]:
     """Variances of the orders and of the noise by marginal likelihood, order 2 as the unit."""
     import numpy as np
-    import scipy.optimize
+    import scipy.optimize  # pyright: ignore[reportMissingTypeStubs]
 
     power = data.square().mean(0)
     data = data[:, power > 0] / power[power > 0].sqrt()

@@ -70,7 +70,9 @@ def means(frame: "pd.DataFrame") -> "pd.DataFrame":
         One row per cell without its seed: its words, the measures that anything has, `seeds`.
     """
     words = words_of(frame)
-    numbers = [n for n in frame.columns if n not in (*words, "seed") and frame[n].notna().any()]
+    numbers = [
+        n for n in frame.columns if n not in (*words, "seed") and bool(frame[n].notna().any())
+    ]
     grouped: Any = frame.groupby(words, sort=False, dropna=False)
     return grouped[numbers].mean().assign(seeds=grouped.size()).reset_index()
 

@@ -182,7 +182,7 @@ def lex(folder: Path, *, full: bool, seeds: int, command: str) -> str:
     """
     from bench.paper_lex import DATA, FULL, IMPUTERS, Budget, run_paper
 
-    frame = run_paper(folder, full=full, seeds=max(seeds, 3) if full else seeds)
+    frame: Any = run_paper(folder, full=full, seeds=max(seeds, 3) if full else seeds)
     spent, several = FULL if full else Budget(), frame["seed"].nunique() > 1
     passes = f"{spent.epochs} epochs" if spent.epochs else "the networks' own number of epochs"
     spread = ", with least and most of the seeds" if several else ""

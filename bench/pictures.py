@@ -193,11 +193,12 @@ def spread_plot(frame: "pd.DataFrame", column: str, measure: str, label: str) ->
     """
     names = list(dict.fromkeys(frame[column]))
     ax = new_axes(6.4, 1.2 + 0.34 * len(names))
-    low, high = float(frame[measure].min()), float(frame[measure].max())
+    drawn: Any = frame[measure]
+    low, high = float(drawn.min()), float(drawn.max())
     if low > 0 and high > 100 * low:
         ax.set_xscale("log")
     for place, name in enumerate(reversed(names)):
-        values = frame[measure][frame[column] == name].to_numpy()
+        values = drawn[frame[column] == name].to_numpy()
         ax.plot(values, np.full(len(values), place), "o", color=FAINT, markersize=4, alpha=0.6)
         ax.plot(np.median(values), place, "o", color=RAISES, markersize=8)
     ax.set_yticks(range(len(names)), [clean(str(name), 30) for name in reversed(names)])

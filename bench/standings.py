@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
 from baselines.explanation import Explanation
 from baselines.torch_calls import as_list
@@ -13,7 +13,7 @@ from bench.intervals import Interval
 from bench.null_tests import LIMITS
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
 SUITE_VERSION = "2"
 
@@ -100,7 +100,7 @@ def leaderboard(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":
         >>> len(table)
         2
     """
-    import pandas as pd
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
     if not evaluations:
         raise ValueError("evaluations is empty; a leaderboard needs one.")

@@ -14,6 +14,7 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor
 
+from baselines.arguments import is_a
 from baselines.torch_calls import as_list, runs
 from harsanyi.finite import check_floating
 from harsanyi.indices import box_table
@@ -62,7 +63,7 @@ class Boxes:
     values: Tensor
 
     def __post_init__(self) -> None:
-        if not isinstance(self.features, Tensor) or self.features.dtype != torch.int64:
+        if not is_a(self.features, Tensor) or self.features.dtype != torch.int64:
             raise TypeError("Boxes got features that are not an int64 tensor; pass positions.")
         for name in ("inside", "absent"):
             if (

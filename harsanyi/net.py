@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from baselines.arguments import is_a
 from baselines.explanation import Explanation
 from baselines.saved_models import check_signature, settings_hash
 from harsanyi.float64 import held, hold, overwrite
@@ -371,8 +372,8 @@ class HarsanyiNet(nn.Module):
         return torch.cat([-z / 2, z / 2], -1) if self.gauge == "binary" else z
 
     def _check(self, x: Tensor, present: Tensor | None) -> None:
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        if not is_a(x, Tensor) or not x.is_floating_point():
+            kind = x.dtype if is_a(x, Tensor) else type(x).__name__
             raise TypeError(f"x is {kind}; pass raw rows as a float64 tensor (b, n).")
         if x.ndim != 2 or x.shape[1] != self.n_players:
             raise ValueError(

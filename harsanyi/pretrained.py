@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
+from baselines.arguments import is_a
 from baselines.explanation import Explanation
 from baselines.saved_models import check_files, load_strictly, register
 from harsanyi.losses import COALITION_WEIGHT, CoalitionLoss
@@ -76,7 +77,7 @@ class HarsanyiConfig(PreTrainedConfig):
                 f"config.format_version is {self.format_version!r}; this version of "
                 f"harsanyi reads {FORMAT}. Save the model again with the version that wrote it."
             )
-        if not isinstance(self.n_players, int) or not isinstance(self.n_outputs, int):
+        if not is_a(self.n_players, int) or not is_a(self.n_outputs, int):
             raise TypeError(
                 f"config.n_players={self.n_players!r} and n_outputs={self.n_outputs!r}; both must "
                 "be integers."

@@ -49,6 +49,7 @@ def shell_config(estimator: Any) -> HarsanyiConfig:  # noqa: ANN401
     net: HarsanyiNet = estimator.net_
     outputs = list(net.config.outputs)
     regression = net.config.problem_type == "regression"
+    parts: list[Any] = list(net.parts)
     return HarsanyiConfig(
         architectures=["HarsanyiForClassification"],
         dtype=str(net.bias.dtype).removeprefix("torch."),
@@ -57,7 +58,7 @@ def shell_config(estimator: Any) -> HarsanyiConfig:  # noqa: ANN401
         label2id={name: i for i, name in enumerate(outputs)},
         n_players=net.n_players,
         n_outputs=net.n_outputs,
-        parts=[part.spec for part in net.parts],
+        parts=[part.spec for part in parts],
         absence=net.absence,
         gauge=net.gauge,
         players=estimator.players_,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from baselines.arguments import is_a
 from baselines.saved_models import check_signature, settings_hash
 from baselines.torch_calls import distinct
 from harsanyi.indices import AGGREGATED, bernoulli, check_index, diagonal_rule
@@ -196,8 +197,8 @@ class TextNet(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         if self.embedding is not None:
-            if not isinstance(x, Tensor) or x.is_floating_point() or x.dtype == torch.bool:
-                kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            if not is_a(x, Tensor) or x.is_floating_point() or x.dtype == torch.bool:
+                kind = x.dtype if is_a(x, Tensor) else type(x).__name__
                 raise TypeError(f"x is {kind}; pass ids of players as an integer tensor (b, n).")
             if x.ndim != 2:
                 raise ValueError(f"x has shape {tuple(x.shape)}; pass ids (b, n).")
@@ -206,8 +207,8 @@ class TextNet(nn.Module):
                     f"x has ids from {int(x.min())} to {int(x.max())}; this net knows 0 to "
                     f"{self.config.vocab_size - 1}."
                 )
-        elif not isinstance(x, Tensor) or x.ndim != 3 or x.shape[2] != self.config.input_width:
-            shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        elif not is_a(x, Tensor) or x.ndim != 3 or x.shape[2] != self.config.input_width:
+            shape = tuple(x.shape) if is_a(x, Tensor) else type(x).__name__
             raise ValueError(
                 f"x has shape {shape}; pass vectors (b, n, {self.config.input_width})."
             )
@@ -358,7 +359,7 @@ class TextNet(nn.Module):
 
         rows = self.prepared(x, None, real, types)
         n = rows[0].shape[1]
-        if isinstance(order, int):
+        if is_a(order, int):
             order = min(order, max(1, n))
         explicit, tables = self.index(rows, index, order)
         told = explicit.interactions(index, order)

@@ -118,4 +118,11 @@ PROMISES = (
         replacement="Rounding only.",
         test="trust/test_house.py::test_every_public_name_says_what_it_takes[baselines]",
     ),
+    Mutant(
+        bug="a public module's types are checked no further than anyone's",
+        file="pyproject.toml",
+        source='    "harsanyi/maxsim.py",\n',
+        replacement="",
+        test="trust/test_house.py::test_what_holds_a_public_name_is_checked_strictly[harsanyi]",
+    ),
 )

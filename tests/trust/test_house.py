@@ -6,6 +6,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,6 @@ def test_publishing_keeps_no_token():
 
 
 def test_every_requirement_of_the_tests_is_pinned():
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"]]
@@ -70,6 +69,15 @@ def test_every_requirement_of_the_tests_is_pinned():
         if "==" in line
     }
     assert names <= pinned
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_what_holds_a_public_name_is_checked_strictly(package):
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    strict = {path for glob in tools["pyright"]["strict"] for path in ROOT.glob(glob)}
+    home = importlib.import_module(package)._HOME
+    files = {Path(importlib.import_module(f"{package}.{at}").__file__) for at in home.values()}
+    assert {ROOT / package / "__init__.py"} | files <= strict
 
 
 AS_ANOTHER = {"HarsanyiRegressor": "HarsanyiClassifier"}

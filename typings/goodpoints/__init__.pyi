@@ -1,0 +1,1 @@
+# The two functions of goodpoints that are used here; it declares no types.

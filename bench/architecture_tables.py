@@ -11,6 +11,7 @@ from bench.board_jobs import Cell, Judged
 from bench.costs import break_even
 from bench.evaluation import Evaluation
 from bench.intervals import Interval, mean_interval
+from bench.pictures import ROUNDING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
 ABOUT = (
     "Score: accuracy or R2 on the test rows, whole and with a random half of the columns absent. "
     "Price: score of the black box (boosted trees) less the architecture's, on the same test rows, "
-    "with a 95 % interval: paired over rows for one fold, over folds (Student's t) for more. Methods "
-    "that explain the black box have its score, and so no price. Error: root of squared error over "
-    "squared true values, against truth of the model's own game (`own`) or of the black box (`box`); "
-    "a selection is no Shapley value and has none. Leak: AUC that a probe gains from seeing "
-    "which players are shown, with the mean of the folds' 95 % intervals. Judged: accuracy of an "
-    "independent reader of a quarter of the players, or of the method's own selection. Both are for "
-    "classes only. Times are CPU-seconds of one process; training includes the box and the labels "
-    "of an explainer that is trained on it."
+    "with a 95 % interval: paired over rows for one fold, over folds (Student's t) for more; below "
+    "zero the architecture is the better model. Methods that explain the black box have its score, and "
+    "so no price. Error: root of squared error over squared true values, against truth of the model's "
+    "own game (`own`) or of the black box (`box`); * marks what the truth's own noise cannot tell "
+    "from no error; a selection is no Shapley value and has none. Leak: AUC that a probe gains from "
+    "seeing which players are shown, with the mean of the folds' 95 % intervals; below zero they only "
+    "add noise to the probe. Judged: accuracy of an independent reader of a quarter of the players, or "
+    "of the method's own selection. Both are for classes only. Times are CPU-seconds of one process; "
+    "training includes the box and the labels of an explainer that is trained on it."
 )
 
 
@@ -86,7 +88,7 @@ def summary(judged: Sequence[tuple[Cell, Judged]]) -> "pd.DataFrame":
 
     Returns:
         Columns `table`, `method`, `metric`, `explains`, `seeds`, `score`, `masked_score`, `price`,
-        `price_lo`, `price_hi`, `nrmse`, `spearman`, `leak_excess` with its ends, `evalx_score`,
+        `price_lo`, `price_hi`, `nrmse`, `at_floor`, `spearman`, `leak_excess` with its ends, `evalx_score`,
         `train_seconds`, `seconds`, `cpu_seconds`, `model_rows`, `nulls_passed`, `nulls_run`.
     """
     import pandas as pd
@@ -117,6 +119,8 @@ def summary(judged: Sequence[tuple[Cell, Judged]]) -> "pd.DataFrame":
                 "price": price.value,
                 "price_lo": price.low,
                 "price_hi": price.high,
+                "at_floor": bool(rows["at_floor"].all()),
+                "commit": ", ".join(sorted({*rows["commit"]})),
                 **means,
             }
         )
@@ -139,10 +143,14 @@ def summary_page(frame: "pd.DataFrame", made: Mapping[str, Any], command: str) -
         made: Commit, hardware, date.
         command: What made it.
     """
+    commits = ", ".join(dict.fromkeys(frame["commit"]))
     lines = [
         "# Architectures on the same folds",
         "",
-        f"`{command}`, commit {made.get('commit')}, {made.get('hardware')}, {made.get('date')}.",
+        (
+            f"`{command}`, judged at commit {commits}, {made.get('hardware')}; this page at "
+            f"{made.get('commit')}, {made.get('date')}."
+        ),
         "",
         ABOUT,
     ]
@@ -178,6 +186,10 @@ def _cell(name: str, row: Mapping[str, Any]) -> str:
         return value
     if not np.isfinite(value):
         return "-"
+    if name == "price" and row["explains"] == "box":
+        return "0"
+    if name == "nrmse":
+        return f"{value:.3g}{' *' if row['at_floor'] and value > ROUNDING else ''}"
     if name in ("price", "leak_excess"):
         low, high = row[f"{name}_lo"], row[f"{name}_hi"]
         return f"{value:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(low) else f"{value:.3f}"

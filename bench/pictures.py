@@ -139,7 +139,10 @@ def price_plot(frame: "pd.DataFrame") -> "Axes":
         ValueError: If no architecture has a price.
     """
     numbers = ["price", "price_lo", "price_hi", "score", "nrmse"]
-    means: Any = frame.groupby("method", sort=False)[numbers].mean()
+    floor = frame["at_floor"] if "at_floor" in frame else frame["nrmse"] <= ROUNDING
+    means: Any = (
+        frame.assign(floor=floor).groupby("method", sort=False)[[*numbers, "floor"]].mean()
+    )
     means = means[means["price"].notna()].sort_values("price", ascending=False)
     if means.empty:
         raise ValueError("no architecture of this frame has a price; judge the reference too.")
@@ -151,7 +154,8 @@ def price_plot(frame: "pd.DataFrame") -> "Axes":
         ax.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
         ax.plot(row["price"], place, "o", color=colour, markersize=7)
         exact = row["nrmse"] <= ROUNDING
-        error = "exact" if exact else f"error {row['nrmse']:.2g}"
+        seen = "no error found" if row["floor"] == 1 else f"error {row['nrmse']:.2g}"
+        error = "exact" if exact else seen
         words = f"{row['score']:.3f}" + (f", {error}" if np.isfinite(row["nrmse"]) else "")
         ax.annotate(
             words,

@@ -141,7 +141,7 @@ def architecture_table(frame: "pd.DataFrame") -> Table:
                 Cell(_fixed(row["masked_score"], 3), row["masked_score"]),
                 Cell(_signed(row["price"]), row["price"]),
                 Cell(interval, row["price_lo"]),
-                Cell(short(row["nrmse"]), row["nrmse"]),
+                Cell(short(row["nrmse"]) + ("*" if row.get("at_floor") else ""), row["nrmse"]),
                 Cell(_signed(row["leak_excess"]), row["leak_excess"]),
                 Cell(_fixed(row["evalx_score"], 3), row["evalx_score"]),
                 Cell(short(row["train_seconds"]), row["train_seconds"]),
@@ -151,6 +151,8 @@ def architecture_table(frame: "pd.DataFrame") -> Table:
             ]
         )
     note = "A selection has no error: it is no Shapley value. Ranks hold within one table only."
+    if any(row.get("at_floor") for row in frame.to_dict("records")):
+        note += " * not clearly above the noise of the truth, so not told apart from 0."
     return Table("Architectures", columns, rows, note)
 
 

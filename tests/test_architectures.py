@@ -106,6 +106,18 @@ def test_tables_and_pictures_of_architectures_say_what_was_measured(judged):
     assert advice["I may choose the model, and want exact values with it"] == "ebm"
 
 
+def test_what_the_truths_noise_hides_is_marked_and_no_box_has_a_price(judged):
+    frame = summary(judged).assign(at_floor=[False, True], nrmse=[0.2, 0.009])
+    page = summary_page(frame, {}, "c")
+    assert "| 0.009 * |" in page
+    assert "| 0 | 0.2 |" in page  # sampling explains the box: its price is none, its error shown
+    notes = architecture_table(frame).note
+    assert "not told apart from 0" in notes
+    words = [text.get_text() for text in price_plot(frame).texts]
+    assert any("no error found" in word for word in words)
+    assert "judged at commit" in page
+
+
 def test_advice_invents_nothing(judged):
     board = leaderboard(with_prices(judged))
     needs = [row[0].text for row in which_method(board).rows]

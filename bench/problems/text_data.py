@@ -128,6 +128,7 @@ def read_texts(path: str | Path) -> TextData:
 
 def _dataset(path: Path) -> Any:  # noqa: ANN401 - datasets.Dataset
     import datasets
+    from datasets.exceptions import DatasetsError
 
     ending = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
     kinds: dict[str, tuple[str, dict[str, Any]]] = {
@@ -143,7 +144,7 @@ def _dataset(path: Path) -> Any:  # noqa: ANN401 - datasets.Dataset
     kind, options = kinds[ending]
     try:
         return datasets.load_dataset(kind, data_files=str(path), split="train", **options)
-    except (datasets.exceptions.DatasetsError, ValueError) as error:
+    except (DatasetsError, ValueError) as error:
         cause = " ".join(str(error.__cause__ or error).split())
         raise ValueError(f"{path} holds no text, or is no {kind} file ({cause}).") from error
 

@@ -105,14 +105,14 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ),
     ("cifar10", "patches"): Recipe(32, {"width": 64, "blocks": 10}, {**_CIFAR, "epochs": 10}),
     ("cifar10", "cells"): Recipe(
-        32, {"width": 64, "blocks": 10, "stem": _STEM}, {**_CIFAR, "epochs": 10}
+        32, {"width": 64, "blocks": 10, "stem": _STEM}, {**_CIFAR, "epochs": 60}
     ),
     ("cifar10", "published"): Recipe(
         32, {"width": 64, "blocks": 10},
         {**_PAPER, "shift": 4, "flip": True, "epochs": 2},
     ),
     ("cifar10", "published-adamw"): Recipe(
-        32, {"width": 64, "blocks": 10}, {**_CIFAR, "coalition_weight": 0.0, "epochs": 2}
+        32, {"width": 64, "blocks": 10}, {**_CIFAR, "coalition_weight": 0.0, "epochs": 3}
     ),
 }  # fmt: skip
 """What is trained on what. "published" is `preset="chen2023-cnn"` with the authors' optimizer,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ABOUT = (
     "Score: accuracy or R2 on the test rows, whole and with a random half of the columns absent. "
-    "Price: score of the black box (boosted trees) less the architecture's, on the same test rows, "
+    "Price: score of the black box less the architecture's, on the same test rows, "
     "with a 95 % interval: paired over rows for one fold, over folds (Student's t) for more; below "
     "zero the architecture is the better model. Methods that explain the black box have its score, and "
     "so no price. Error: root of squared error over squared true values, against truth of the model's "

@@ -13,6 +13,9 @@ from baselines.text_players import EncodedText
 
 Inputs = dict[str, Tensor]
 
+TILE = 512
+"""Tokens of which the wide middle of a feed-forward part stays in a processor's cache."""
+
 READ = ("input_ids", "token_type_ids")
 """What an encoder reads of a tokenizer's answer."""
 
@@ -120,7 +123,11 @@ class JoinedLayer:
 
     def __call__(self, tokens: Tensor, ranges: list[tuple[int, int, int]]) -> Tensor:
         """What follows the layer, for tokens `(t, d)` of texts at `(start, stop, length)`."""
-        return self.layer.finish(tokens, self.layer.mix(self._project(tokens), ranges))
+        mixed = self.layer.mix(self._project(tokens), ranges)
+        if torch.is_grad_enabled() or len(tokens) <= TILE:
+            return self.layer.finish(tokens, mixed)
+        tiles = zip(tokens.split(TILE), mixed.split(TILE), strict=True)
+        return torch.cat([self.layer.finish(one, other) for one, other in tiles])
 
     def _project(self, tokens: Tensor) -> Tensor:
         layer = self.layer

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from amortized import AmortizedExplainer
+from amortized import AmortizedExplainer, packed_texts
 from amortized.packed_texts import pack_texts
 from tests.test_amortized import words
 from tests.test_text import text_model
@@ -37,6 +37,14 @@ def test_packed_texts_are_read_as_padded_ones(kind, head) -> None:
         assert torch.allclose(padded.ends, packed.ends, atol=1e-10)
         scales = [said.log_scales[said.mask] for said in (padded, packed)]
         assert torch.allclose(*scales, atol=1e-10)
+
+
+def test_tiles_of_tokens_are_read_as_all_at_once(monkeypatch) -> None:
+    explainer = made()
+    whole = both(explainer, TEXTS)[1]
+    monkeypatch.setattr(packed_texts, "TILE", 3)
+    tiled = both(explainer, TEXTS)[1]
+    assert torch.allclose(whole.values, tiled.values, atol=1e-10)
 
 
 def test_pairs_of_texts_are_packed_too() -> None:

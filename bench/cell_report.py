@@ -57,7 +57,7 @@ def words_of(frame: "pd.DataFrame") -> list[str]:
         frame: Cells of a suite.
     """
     words = [name for name in frame.columns if frame[name].dtype.kind in "OUT"]
-    return [*words, *(name for name in KEYS if name in frame.columns)]
+    return [*words, *_keys(frame)]
 
 
 def means(frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -90,8 +90,8 @@ def headline_table(frame: "pd.DataFrame") -> Table:
         ValueError: If the cells have no such measure.
     """
     measure, found = _headline(frame), means(frame)
-    row, column, *more = words_of(frame)
-    places = [row, *more]
+    row, column = words_of(frame)[:2]  # further words, such as `explains`, are of the method
+    places = [row, *_keys(frame)]
     names = list(dict.fromkeys(found[column]))
     known = {
         (*(one[name] for name in places), one[column]): float(one[measure])
@@ -173,11 +173,11 @@ def cells_section(frame: "pd.DataFrame", folder: Path) -> Section:
 
 def _pictures(frame: "pd.DataFrame") -> Sequence[Picture]:
     measure, found = _headline(frame), means(frame)
-    row, column, *more = words_of(frame)
+    row, column = words_of(frame)[:2]
     drawn: Any = found[found[measure].notna()]
     if drawn[column].nunique() < 2:
         return []
-    places: Any = drawn.groupby([row, *more], sort=False)[measure]
+    places: Any = drawn.groupby([row, *_keys(frame)], sort=False)[measure]
     if measure == "mse":
         said, gap = "error over the least of the problem", drawn[measure] / places.transform("min")
     else:
@@ -190,6 +190,10 @@ def _pictures(frame: "pd.DataFrame") -> Sequence[Picture]:
     alt = f"Median {said}: " + "; ".join(f"{name} {value:.3g}" for name, value in middle.items())
     caption = "A faint dot is one problem, the large one their median."
     return [picture(spread_plot(drawn, column, "gap", said), alt, caption)]
+
+
+def _keys(frame: "pd.DataFrame") -> list[str]:
+    return [name for name in KEYS if name in frame.columns]
 
 
 def _headline(frame: "pd.DataFrame") -> str:

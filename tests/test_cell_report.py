@@ -49,6 +49,17 @@ def test_the_headline_has_a_row_per_problem_and_a_column_per_method():
     assert "2 seeds" in table.note
 
 
+def test_a_word_of_the_method_makes_no_row_of_its_own():
+    frame = cells(tpr_at_k=0.5).drop(columns="score")
+    frame.insert(2, "explains", np.where(frame["model"] == "one", "own", "box"))
+    table = headline_table(frame)
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["a", "0.5000", "0.5000"],
+        ["b", "0.5000", "0.5000"],
+    ]
+    assert "explains" in [heading for _, heading, _ in measures_table(frame).columns]
+
+
 def test_a_budget_tells_cells_apart_and_errors_stay_short():
     frame = pd.DataFrame(
         {

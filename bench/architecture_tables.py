@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ABOUT = (
     "Score: accuracy or R2 on the test rows, whole and with a random half of the columns absent. "
     "Price: score of the black box less the architecture's, on the same test rows, "
-    "with a 95 % interval: paired over rows for one fold, over folds (Student's t) for more; below "
+    "with a 95 % interval: paired over rows for one or two folds, over folds (Student's t) for more; below "
     "zero the architecture is the better model. Methods that explain the black box have its score, and "
     "so no price. Error: root of squared error over squared true values, against truth of the model's "
     "own game (`own`) or of the black box (`box`); * marks what the truth's own noise cannot tell "
@@ -63,16 +63,17 @@ def price_interval(gaps: Sequence[np.ndarray]) -> Interval:
     """Mean of paired losses over folds with its interval.
 
     Args:
-        gaps: Of each fold the differences of its test rows; folds weigh alike.
+        gaps: Of each fold the differences of its test rows; folds of three or more weigh alike.
 
     Returns:
-        Over test rows for one fold, over folds for two or more, which is wider and honest about
-        the training's own chance; beyond 7 folds by bootstrap, below by Student's t.
+        Over test rows for one or two folds, whose spread nobody knows; over folds for more, which
+        is wider and honest about the training's own chance; beyond 7 folds by bootstrap, below by
+        Student's t.
     """
     from scipy import stats
 
-    if len(gaps) == 1:
-        return mean_interval(gaps[0][None])
+    if len(gaps) < 3:
+        return mean_interval(np.concatenate(gaps)[None])
     means = np.array([gap.mean() for gap in gaps])
     if len(means) > 7:
         return mean_interval(means[None])

@@ -60,6 +60,10 @@ def test_a_price_is_paired_and_folds_widen_it():
     folds = price_interval([np.full(50, 0.0), np.full(50, 0.2), np.full(50, 0.1)])
     assert folds.value == pytest.approx(0.1)
     assert folds.low < 0 < folds.high  # three folds that disagree say little
+    two = price_interval([np.full(50, 0.1), np.full(50, 0.3)])
+    assert (
+        0.1 < two.low < two.value == pytest.approx(0.2)
+    )  # over rows: two have no spread to go by
 
 
 def test_boosted_terms_are_exact_for_their_own_game():

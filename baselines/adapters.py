@@ -239,6 +239,13 @@ def from_shap(guest: Any, *, method: str = "shap", game: str = "") -> Explanatio
         base = np.asarray(base, dtype=float)
         if base.ndim == 1 and len(base) == b and k == 1:
             base = base[:, None]
+        if base.ndim > 2 or any(
+            size not in (1, due) for size, due in zip(base.shape[::-1], (k, b), strict=False)
+        ):
+            raise ValueError(
+                f"base values have shape {base.shape}, values {values.shape}; one for each row "
+                "and output is needed (interaction values (b, n, n) are no explanation)."
+            )
         base = from_array(np.broadcast_to(base, (b, k)).copy())
     errors = getattr(guest, "error_std", None)
     data = guest.data

@@ -17,6 +17,25 @@ def is_a(given: object, *kinds: type) -> bool:
     return isinstance(given, kinds)
 
 
+def whole(given: Any, name: str, what: str = "a whole number") -> int:  # noqa: ANN401
+    """A count as an int; `200.0` counts, a bool does not.
+
+    Args:
+        given: What the caller passed.
+        name: Of the argument, for the message.
+        what: What it should be.
+
+    Raises:
+        TypeError: If it is no whole number.
+    """
+    try:
+        if not isinstance(given, bool | str) and int(given) == given:
+            return int(given)
+    except (TypeError, ValueError, OverflowError):  # None, NaN, infinity
+        pass
+    raise TypeError(f"{name}={given!r}; pass {what}.")
+
+
 def as_tensor(given: Any, name: str, dtype: torch.dtype | None = None) -> Tensor:  # noqa: ANN401
     """Numbers, an array or a tensor as a tensor.
 
@@ -42,10 +61,10 @@ def check_game(game: Any) -> None:  # noqa: ANN401
     Raises:
         TypeError: If it lacks what every game has.
     """
-    if not callable(game) or not hasattr(game, "n_players"):
+    if not callable(game) or not hasattr(game, "n_players") or not hasattr(game, "n_explicands"):
         raise TypeError(
             f"game is a {type(game).__name__}; pass a game, such as MaskedGame(model, x, imputer), "
-            "or wrap a function of coalitions with CallableGame."
+            "or wrap a function of coalitions with CallableGame, or a shapiq game with from_shapiq."
         )
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from baselines.arguments import whole
 from baselines.coalitions import MAX_ENUMERABLE_PLAYERS
 from baselines.finiteness import all_finite
 from baselines.game import Game
@@ -29,11 +30,10 @@ def check_budget(budget: int, least: int = 2, why: str = "both ends of a game") 
         TypeError: If it is no whole number.
         ValueError: If it is less than `least`.
     """
-    if isinstance(budget, bool) or int(budget) != budget:
-        raise TypeError(f"budget={budget!r}; pass a whole number of coalitions per explicand.")
-    if budget < least:
+    count = whole(budget, "budget", "a whole number of coalitions per explicand")
+    if count < least:
         raise ValueError(f"budget={budget}; {why} cost {least}, so pass budget >= {least}.")
-    return int(budget)
+    return count
 
 
 def is_enumerable(n_players: int, budget: int) -> bool:
@@ -54,9 +54,11 @@ def ask(game: Game, coalitions: Tensor, chunk_size: int | None = None) -> Tensor
         `(b, m, k)` in the game's dtype, detached.
 
     Raises:
+        TypeError: If `chunk_size` is no whole number.
         ValueError: If `chunk_size` is not positive, or a value is not finite.
         MemoryError, torch.OutOfMemoryError: If not even one coalition fits.
     """
+    chunk_size = None if chunk_size is None else whole(chunk_size, "chunk_size")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size}; it must be 1 or more.")
     if coalitions.ndim == 2:

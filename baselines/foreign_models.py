@@ -68,6 +68,9 @@ def _answer(f: Any, output: str) -> Callable[[Any], Any]:  # noqa: ANN401
         if output == "proba":
             return f.predict_proba
         return lambda rows: log_odds(f.predict_proba(rows))
+    if hasattr(f, "inplace_predict"):  # an xgboost Booster, whose predict takes its own matrices
+        scale = "value" if output == "proba" else "margin"
+        return lambda rows: f.inplace_predict(rows, predict_type=scale)
     if hasattr(f, "predict"):
         return f.predict
     if callable(f):

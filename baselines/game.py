@@ -11,7 +11,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from baselines.arguments import as_tensor, is_a
+from baselines.arguments import as_tensor, is_a, whole
 from baselines.coalitions import check_coalitions, coalition_index
 from baselines.finiteness import all_finite
 from baselines.groups import Groups, group_players
@@ -197,6 +197,7 @@ class MaskedGame:
                 "estimator with baselines.from_callable(model, output='proba')."
             )
         n_features = x[0].numel()
+        max_rows = None if max_rows is None else whole(max_rows, "max_rows")
         if max_rows is not None and max_rows < 1:
             raise ValueError(f"max_rows={max_rows}; a game needs room for at least one row.")
         self.model = model
@@ -386,6 +387,8 @@ def _checked(answer: Any, n_rows: int) -> Tensor:  # noqa: ANN401 - a foreign mo
             f"model returned {received} for {n_rows} rows; it must return a tensor (rows,) or "
             "(rows, k). Wrap numpy and scikit-learn models with baselines.from_callable."
         )
+    if not values.is_floating_point() and not values.is_complex():
+        values = values.double()  # labels and counts have means, integers have none
     if not all_finite(values):
         raise ValueError(
             "model returned NaN or infinity on masked rows; check that it accepts rows outside "

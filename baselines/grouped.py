@@ -14,6 +14,7 @@ from baselines.estimates import Estimate
 from baselines.evaluation import explanation_of
 from baselines.explanation import Explanation
 from baselines.game import Game
+from baselines.groups import member_lists
 from baselines.orders import BLOCK
 from baselines.sampling import sample_orders
 from baselines.torch_calls import from_array
@@ -82,8 +83,7 @@ def owen(
 def _partition(
     groups: Mapping[str, Sequence[int]] | Sequence[Sequence[int]], n: int
 ) -> list[list[int]]:
-    lists = list(groups.values()) if isinstance(groups, Mapping) else list(groups)
-    parts = [[int(player) for player in part] for part in lists]
+    parts = member_lists(groups)
     flat = sorted(player for part in parts for player in part)
     if any(not part for part in parts) or len(set(flat)) != len(flat):
         raise ValueError(f"groups={parts}; each needs a player, and none may be in two groups.")

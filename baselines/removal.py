@@ -38,7 +38,7 @@ class RemovalExplainer:
             anything else through `from_callable`.
         imputer: Fills in absent features.
         estimator: Game to explanation, such as `permutation_shapley`; `shapley` when None, which
-            picks by players and budget.
+            picks by players and budget, 2,000 coalitions where the options name none.
         groups: Features that form one player together, as in `MaskedGame`.
         players: Names of the players; group names by default.
         outputs: Names of the outputs.
@@ -78,6 +78,8 @@ class RemovalExplainer:
             from baselines import shapley
 
             estimator = shapley
+            if not options.keys() & {"budget", "tolerance", "certify_top_k"}:
+                options["budget"] = 2000
         if not callable(estimator):
             raise TypeError(f"estimator is a {type(estimator).__name__} that cannot be called.")
         self.model = model

@@ -6,11 +6,12 @@ to stop and which of the largest attributions are certain.
 
 import dataclasses
 from math import log, sqrt
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from baselines.arguments import check_game
+from baselines.arguments import check_game, is_a, whole
 from baselines.asking import active_players, ask, check_budget
 from baselines.coalitions import key_from
 from baselines.designs import sample_pairs
@@ -67,7 +68,7 @@ def sample_until(
         `certain_ranks` bool `(b, K, k)`. Exact where enumeration costs less.
 
     Raises:
-        TypeError: If `max_budget` is no whole number.
+        TypeError: If `max_budget` or `certify_top_k` is no whole number, or `tolerance` no number.
         ValueError: If an argument is out of range, or the game is ragged.
 
     Source: Waudby-Smith et al. (2024), thm. 2.2 (asymptotic confidence sequences); control
@@ -85,8 +86,12 @@ def sample_until(
     n = game.n_players
     if tolerance is None and certify_top_k is None:
         raise ValueError("tolerance and certify_top_k are both None; pass at least one of them.")
+    if tolerance is not None and not is_a(tolerance, Real):
+        raise TypeError(f"tolerance={tolerance!r}; pass a positive number, such as 0.01.")
     if tolerance is not None and not 0 < tolerance < float("inf"):
         raise ValueError(f"tolerance={tolerance}; pass a positive number, such as 0.01.")
+    if certify_top_k is not None:
+        certify_top_k = whole(certify_top_k, "certify_top_k")
     if certify_top_k is not None and not 1 <= certify_top_k < max(2, n):
         raise ValueError(f"certify_top_k={certify_top_k}; {n} players have 1 to {n - 1} ranks.")
     if active_players(game) is not None:

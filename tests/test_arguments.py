@@ -79,3 +79,70 @@ def test_rows_are_positions_masks_or_slices():
 def test_parts_of_an_explanation_are_tensors(name):
     with pytest.raises(TypeError, match=f"{name} is a list"):
         Explanation(torch.zeros(1, 2, 1), **{name: [0.0]})
+
+
+SMOOTH = baselines.MaskedGame(torch.sin, torch.ones(1, 12), baselines.BaselineImputer(0.0))
+
+
+@pytest.mark.parametrize("name", ["shapley", "kernel_shap", "permutation_shapley", "banzhaf"])
+@pytest.mark.parametrize("budget", [float("nan"), float("inf"), "20", True, 2.5], ids=repr)
+def test_what_is_no_count_is_no_budget(name, budget):
+    with pytest.raises(TypeError, match=f"budget={budget!r}"):
+        getattr(baselines, name)(SMOOTH, budget)
+
+
+def test_more_takes_a_count():
+    with pytest.raises(TypeError, match="budget=inf"):
+        baselines.odd_gp(SMOOTH, 60).more(float("inf"))
+
+
+@pytest.mark.parametrize("count", [2.5, "a", True], ids=repr)
+def test_what_is_no_count_is_named_wherever_counts_are_asked_for(count):
+    with pytest.raises(TypeError, match="chunk_size="):
+        baselines.odd_gp(SMOOTH, 60, chunk_size=count)
+    with pytest.raises(TypeError, match="max_rows="):
+        baselines.MaskedGame(torch.sin, torch.ones(1, 12), lambda x, s: x, max_rows=count)
+    with pytest.raises(TypeError, match="certify_top_k="):
+        baselines.shapley(SMOOTH, certify_top_k=count, max_budget=400)
+
+
+def test_a_tolerance_is_a_number():
+    with pytest.raises(TypeError, match="tolerance='a'"):
+        baselines.shapley(SMOOTH, tolerance="a", max_budget=400)
+
+
+@pytest.mark.parametrize(
+    ("groups", "word"),
+    [(None, "NoneType"), (3, "int"), ([0, 1], "list"), ([[0, 1.5]], "1.5"), ({"a": ["x"]}, "'x'")],
+)
+def test_groups_are_lists_of_positions(groups, word):
+    with pytest.raises(TypeError, match=f"groups.*{word}"):
+        baselines.owen(GAME, groups)
+    if groups is not None:
+        with pytest.raises(TypeError, match=f"groups.*{word}"):
+            baselines.MaskedGame(torch.sin, torch.ones(1, 2), lambda x, s: x, groups=groups)
+
+
+def test_groups_may_be_an_array():
+    owners = torch.tensor([0, 0, 1])
+    game = baselines.MaskedGame(
+        torch.sin, torch.ones(1, 3), baselines.BaselineImputer(0.0), groups=owners.numpy()
+    )
+    assert game.membership is not None
+    assert torch.equal(game.membership, owners)
+
+
+def test_labels_and_counts_are_played_as_numbers():
+    x, fill = torch.ones(2, 3), baselines.MarginalImputer(torch.tensor([[0.0] * 3, [2.0] * 3]))
+    for model in (lambda rows: rows.sum(1) > 2, lambda rows: (rows.sum(1) > 2).long()):
+        e = baselines.shapley(baselines.MaskedGame(model, x, fill), 8)
+        torch.testing.assert_close(e.values.sum(1), torch.full((2, 1), 0.5, dtype=torch.float64))
+
+
+def test_a_removal_explainer_has_an_estimator_of_its_own():
+    x, fill = torch.rand(2, 4, dtype=torch.float64), baselines.BaselineImputer(0.0)
+    model = lambda rows: rows.prod(1)
+    own = baselines.RemovalExplainer(model, fill)
+    exact = baselines.exact_shapley(baselines.MaskedGame(model, x, fill))
+    torch.testing.assert_close(own.explain(x).values, exact.values)
+    torch.testing.assert_close(own.attribute(x), exact.values[..., 0])

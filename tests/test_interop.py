@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import baselines
 from baselines import (
     BaselineImputer,
     CallableGame,
@@ -219,3 +220,38 @@ def test_shaps_exact_explainer_agrees_on_a_shared_game():
     torch.testing.assert_close(
         kernel_shap(game, budget=2**N).values, theirs.values, atol=1e-8, rtol=0
     )
+
+
+def test_a_guest_that_is_not_yet_a_game_is_told_how_to_become_one():
+    shapiq = pytest.importorskip("shapiq")
+
+    class Squares(shapiq.Game):
+        def __init__(self) -> None:
+            super().__init__(n_players=4, normalize=False)
+
+        def value_function(self, coalitions: np.ndarray) -> np.ndarray:
+            return coalitions.sum(1).astype(float) ** 2
+
+    for play in (baselines.shapley, baselines.banzhaf):
+        with pytest.raises(TypeError, match="from_shapiq"):
+            play(Squares(), 16)
+
+
+def test_interaction_values_of_shap_are_refused_by_shape():
+    shap = pytest.importorskip("shap")
+    guest = shap.Explanation(np.ones((3, 5, 5)), base_values=np.zeros(3))
+    with pytest.raises(ValueError, match=r"base values have shape \(3,\)"):
+        baselines.from_shap(guest)
+
+
+@pytest.mark.parametrize("output", ["proba", "logit"])
+def test_a_booster_is_explained_as_its_classifier_is(output):
+    xgboost = pytest.importorskip("xgboost")
+    rows = np.random.default_rng(0).normal(size=(60, 4))
+    fitted = xgboost.XGBClassifier(n_estimators=4, n_jobs=1).fit(rows, rows[:, 0] > 0)
+    x = torch.from_numpy(rows[:5])
+    own = baselines.from_callable(fitted.get_booster(), output)(x)
+    theirs = baselines.from_callable(fitted, output)(x)[:, -1:]
+    if output == "logit":  # of class 1 against class 0, where log p is given of each
+        theirs = theirs - baselines.from_callable(fitted, output)(x)[:, :1]
+    torch.testing.assert_close(own, theirs, atol=1e-5, rtol=0)

@@ -565,3 +565,38 @@ def test_a_predictor_with_a_mask_channel_sees_nothing_absent():
     mask = torch.tensor([[1.0, 0.0, 1.0, 0.0]]).expand(3, -1)
     moved = torch.where(mask.bool(), x, x + 100)
     assert torch.equal(net(x, mask), net(moved, mask))
+
+
+def test_what_a_lex_cannot_use_is_named():
+    make = lambda **settings: LEX.for_tabular(
+        3, 2, **({"imputer": BaselineImputer(0.0), "width": 4} | settings)
+    )
+    for thing in (None, "zeros"):
+        with pytest.raises(TypeError, match=f"imputer is a {type(thing).__name__}"):
+            make(imputer=thing)
+    for name in ("m", "l", "imputations"):
+        for count in (1.5, "a", True):
+            with pytest.raises(TypeError, match=f"{name}={count!r}"):
+                make(**{name: count})
+    for k in (1.5, "a", True):
+        with pytest.raises(TypeError, match=f"k={k!r}"):
+            presets.l2x(k=k)
+
+
+def test_a_lex_explains_rows_with_masks_or_says_what_is_missing():
+    lex = LEX.for_tabular(3, 2, imputer=BaselineImputer(0.0), width=4)
+    with pytest.raises(ValueError, match="x has 0 rows"):
+        lex.explain(torch.zeros(0, 3))
+    with pytest.raises(ValueError, match="masks=0"):
+        lex.explain(torch.zeros(2, 3), masks=0)
+    with pytest.raises(TypeError, match=r"masks=2\.5"):
+        lex.explain(torch.zeros(2, 3), masks=2.5)
+
+
+def test_labels_and_validation_of_another_form_are_named():
+    lex = LEX.for_tabular(3, 2, imputer=BaselineImputer(0.0), width=4)
+    X, y = torch.rand(8, 3), torch.arange(8) % 2
+    with pytest.raises(ValueError, match=r"y has shape \(8, 1\)"):
+        lex.fit(X, y[:, None])
+    with pytest.raises(ValueError, match="validation has 1 entries"):
+        lex.fit(X, y, validation=(X,))

@@ -69,6 +69,8 @@ def fit(
         check = (rows[held], target[held])
         rows, target = rows[kept], target[kept]
     else:
+        if len(validation) != 2:
+            raise ValueError(f"validation has {len(validation)} entries; pass (rows, labels).")
         check = (lex.rows(validation[0], "validation[0]"), lex.encode(validation[1]))
         if len(check[0]) != len(check[1]) or len(check[0]) == 0:
             raise ValueError(
@@ -140,6 +142,11 @@ def _prepared(lex: "LEX", X: Any, y: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN
         raise ValueError(f"y holds {len(given)} labels; X has {len(rows)} rows.")
     if lex.task == "classification" and lex.classes is None:
         if getattr(given, "ndim", 1) == 2:
+            if given.shape[1] == 1:
+                raise ValueError(
+                    f"y has shape {tuple(given.shape)}; pass labels (b,), such as y.ravel(), or "
+                    "probabilities (b, classes)."
+                )
             lex.classes = list(range(given.shape[1]))
         else:
             labels = given.tolist() if hasattr(given, "tolist") else list(given)

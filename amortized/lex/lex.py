@@ -13,6 +13,7 @@ from amortized.lex.likelihood import with_draws
 from amortized.lex.masks import Bernoulli, MaskLaw
 from amortized.lex.selecting import LatentSelection
 from baselines import Explanation, Imputer
+from baselines.arguments import whole
 
 if TYPE_CHECKING:
     from amortized.lex.texts import LEXForTexts
@@ -102,6 +103,12 @@ class LEX(LatentSelection):
             raise ValueError(f"target_rate={target_rate} with {law}, which has a rate of its own.")
         if price < 0 or coherence < 0:
             raise ValueError(f"price={price}, coherence={coherence}; neither may be negative.")
+        if not callable(imputer):
+            raise TypeError(
+                f"imputer is a {type(imputer).__name__}; pass one, such as BaselineImputer(0.0)."
+            )
+        m, l = whole(m, "m"), whole(l, "l")
+        imputations = None if imputations is None else whole(imputations, "imputations")
         if min(m, l) < 1 or (imputations is not None and imputations < 1):
             raise ValueError(f"m={m}, l={l}, imputations={imputations}; all must be 1 or more.")
         if max_rows is not None and max_rows < 1:
@@ -308,13 +315,17 @@ class LEX(LatentSelection):
             `between_selections`, `between_imputations` and `within_imputation`, each `(b, c)`.
 
         Raises:
-            ValueError: If `x` is not finite.
+            TypeError: If `masks` is no whole number.
+            ValueError: If `x` is not finite or has no rows, or `masks` is below 1.
 
         Source: inclusion, Senetaire et al. (2023); within and between imputations, Rubin (1987).
         """
         from amortized.lex.explaining import explain_selection
 
-        return explain_selection(self, self.rows(x), masks)
+        rows, masks = self.rows(x), whole(masks, "masks")
+        if len(rows) == 0 or masks < 1:
+            raise ValueError(f"x has {len(rows)} rows, masks={masks}; both must be 1 or more.")
+        return explain_selection(self, rows, masks)
 
     def fit(
         self,

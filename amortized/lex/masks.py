@@ -14,6 +14,7 @@ from einops import reduce
 from torch import Tensor
 from torch.nn import functional as F
 
+from baselines.arguments import whole
 from baselines.coalitions import all_coalitions
 
 MAX_ENUMERATED = 2**16
@@ -147,7 +148,7 @@ class TopK:
     k: int
 
     def __post_init__(self) -> None:
-        if self.k < 1:
+        if whole(self.k, "k") < 1:
             raise ValueError(f"k={self.k}; a selection needs at least one player.")
 
     def noise(self, logits: Tensor, m: int, l: int, generator: torch.Generator | None) -> Tensor:
@@ -256,7 +257,7 @@ class ConcreteTopK:
     k: int
 
     def __post_init__(self) -> None:
-        if self.k < 1:
+        if whole(self.k, "k") < 1:
             raise ValueError(f"k={self.k}; a selection needs at least one player.")
 
     def noise(self, logits: Tensor, m: int, l: int, generator: torch.Generator | None) -> Tensor:

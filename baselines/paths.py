@@ -74,6 +74,8 @@ class IntegratedGradients(GradientExplainer):
         target: Target = None,
         additional_forward_args: Any = None,  # noqa: ANN401
         n_steps: int | None = None,
+        method: str = "gausslegendre",
+        internal_batch_size: int | None = None,
         return_convergence_delta: bool = False,
     ) -> Any:  # noqa: ANN401
         """Scores of one output, in captum's form.
@@ -85,6 +87,8 @@ class IntegratedGradients(GradientExplainer):
             additional_forward_args: What the model is called with after the inputs; tensors with
                 `b` rows follow their explicand.
             n_steps: Nodes on the line; None takes the explainer's own number.
+            method: How nodes are laid on the line; Gauss-Legendre, captum's default, is the one.
+            internal_batch_size: Most model rows held at once; None takes the explainer's own.
             return_convergence_delta: Also return what the scores exceed their due by, `(b,)`.
 
         Returns:
@@ -92,15 +96,17 @@ class IntegratedGradients(GradientExplainer):
 
         Raises:
             TypeError: If inputs are not floating point.
-            ValueError: If inputs are empty or not finite, a baseline does not fit, or the target
-                does not exist.
+            ValueError: If inputs are empty or not finite, a baseline does not fit, the target
+                does not exist, or `method` is another rule.
         """
+        if method != "gausslegendre":
+            raise ValueError(f"method={method!r}; nodes are laid by 'gausslegendre' only.")
         own = IntegratedGradients(
             self.model,
             self.baseline if baselines is None else baselines,
             n_steps=self.n_steps if n_steps is None else n_steps,
             tolerance=self.tolerance,
-            max_rows=self.max_rows,
+            max_rows=self.max_rows if internal_batch_size is None else internal_batch_size,
         )
         parts = as_tuple(inputs)
         extra = as_extra(additional_forward_args)

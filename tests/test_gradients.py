@@ -313,3 +313,16 @@ def test_attention_rollout_is_the_product_of_mixed_attention_matrices():
     assert e.estimand == "attention"
     assert e.player_mask.tolist()[1] == [True] * 4 + [False] * 2
     assert (e.values[1, 4:] == 0).all()
+
+
+def test_integrated_gradients_take_captums_arguments_in_captums_order():
+    captum = pytest.importorskip("captum.attr")
+    model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2))
+    x = torch.rand(3, 4)
+    given = (x, 0.5, 1, None, 20, "gausslegendre", 4, True)
+    own, gap = IntegratedGradients(model).attribute(*given)
+    theirs, due = captum.IntegratedGradients(model).attribute(*given)
+    torch.testing.assert_close(own, theirs.to(own), atol=1e-5, rtol=0)
+    torch.testing.assert_close(gap, due.to(gap), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="method='riemann_trapezoid'"):
+        IntegratedGradients(model).attribute(x, target=1, method="riemann_trapezoid")

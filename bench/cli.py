@@ -214,6 +214,8 @@ def explain(
             )
             print(json.dumps(facts)) if as_json else _console().print(shown)
             return
+        if text and not model.is_dir():
+            raise FileNotFoundError(f"no folder {model}; pass one that harsanyi train wrote.")
         if text:
             raise ValueError(f"--text is for models of texts; {model} holds another one.")
         if data is None:

@@ -89,6 +89,7 @@ def test_what_cannot_be_done_is_said_in_one_line(trained, tmp_path):
         (("train", "text", folder / "none.tsv"), "none.tsv"),
         (("train", "text", folder / "texts.tsv", "--design", "lstm"), "lstm"),
         (("train", "text", folder / "texts.tsv", "--players", "cells"), "words or tokens"),
+        (("explain", tmp_path / "none", "--text", "a"), "no folder"),
         (("explain", tmp_path, "--text", "a"), "--text is for models of texts"),
     ):
         code, output = call(*words)

@@ -68,7 +68,9 @@ def train(
     design: Annotated[
         str, typer.Option(help="text: sum, matrices, bag, ngrams... or several joined by +.")
     ] = "sum",
-    epochs: Annotated[int | None, typer.Option(help="images, text: passes over the data.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="images, text, lex, explainer: passes over the data.", min=1)
+    ] = None,
     target_model: Annotated[
         str, typer.Option(help="explainer: folder or hub name of the explained classifier.")
     ] = "",
@@ -115,6 +117,10 @@ def train(
             return
         if target is None:
             raise ValueError(f"which column of {path} is to be predicted? Pass --target COLUMN.")
+        if epochs is not None and kind != "lex":
+            raise ValueError(
+                f"--epochs {epochs}: a table's model decides by itself; leave it out."
+            )
         from bench.frames import read_frame, split_table, take_target
         from bench.rivals import score_model
         from bench.user_models import (
@@ -130,7 +136,9 @@ def train(
         if kind == "lex":
             from bench.lex_tables import train_lex
 
-            facts, words = train_lex(table, rows, test, out, rate, seed, progress=not as_json)
+            facts, words = train_lex(
+                table, rows, test, out, rate, seed, epochs=epochs, progress=not as_json
+            )
             answer(
                 facts, f"{words}\nnext: harsanyi explain {out} {path} --html page.html", as_json
             )

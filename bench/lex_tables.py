@@ -19,6 +19,7 @@ def train_lex(
     rate: float,
     seed: int,
     *,
+    epochs: int | None = None,
     progress: bool = True,
 ) -> tuple[dict[str, Any], str]:
     """Train, score and save a LEX; a training that was killed in this folder continues.
@@ -30,6 +31,7 @@ def train_lex(
         out: Folder of the model.
         rate: Share of columns to select.
         seed: Of everything.
+        epochs: Passes of the selector, and most of the predictor; None lets the rows decide.
         progress: Show bars.
 
     Returns:
@@ -40,8 +42,9 @@ def train_lex(
     """
     checkpoint = out / "checkpoint-lex"
     model = LEXForTables(
-        rate, table.task, random_state=seed, progress=progress, checkpoint_dir=checkpoint
-    )
+        rate, table.task, epochs=epochs, predictor_epochs=epochs, random_state=seed,
+        progress=progress, checkpoint_dir=checkpoint,
+    )  # fmt: skip
     start = time.perf_counter()
     X: Any = table.X
     model.fit(X.iloc[train], table.y[train])

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from baselines.explanation import Explanation
-from bench import doctor
+from bench import doctor, lex_tables
 from bench.cli import app
 from bench.faults import BAD_INPUT, CHECK_FAILED, INTERRUPTED, friendly
 from bench.frames import read_frame, split_table, take_target
@@ -114,6 +114,28 @@ def test_a_rare_word_in_the_held_out_rows_does_not_stop_a_training(tmp_path):
     assert call("explain", tmp_path / "m", tmp_path / "rare.csv").exit_code == BAD_INPUT
 
 
+def test_a_selector_is_trained_for_as_long_as_asked(home, tmp_path, monkeypatch):
+    asked = {}
+    made = lex_tables.LEXForTables
+    spy = lambda *words, **named: (asked.update(named), made(*words, **named))[1]
+    monkeypatch.setattr(lex_tables, "LEXForTables", spy)
+    words = ("--target", "label", "--out", tmp_path / "m", "--rate", 0.4, "--epochs", 2, "--json")
+    done = call("train", "lex", home / "data.csv", *words)
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert set(said["inclusion"]) == {"size", "colour", EVIL}
+    assert asked["epochs"] == asked["predictor_epochs"] == 2
+    page = tmp_path / "page.html"
+    told = call(
+        "explain", tmp_path / "m", home / "data.csv", "--html", page, "--out", tmp_path / "e"
+    )
+    assert told.exit_code == 0, told.output
+    explanation = Explanation.load(tmp_path / "e")
+    assert explanation.estimand == "selection"
+    assert explanation.shape == (120, 3, 1)
+    assert EVIL not in page.read_text(encoding="utf-8")
+
+
 BAD = {
     "repeated.csv": (b"a,b,a\n1,2,3\n", "several columns named 'a'"),
     "zero.csv": (b"a,label\n", "zero rows"),
@@ -156,6 +178,7 @@ def test_a_bad_table_is_one_line_and_exit_code_2(home, name):
         (["train", "a", "b", "c"], "3 arguments"),
         (["train", "{}/data.csv", "--target", "label", "--task", "guess"], "task='guess'"),
         (["train", "{}/data.csv", "--target", "label", "--test-share", "2"], "test_share"),
+        (["train", "{}/data.csv", "--target", "label", "--epochs", "3"], "--epochs 3"),
         (["train", "{}/data.csv", "--target", "label", "--task", "regression"], "no number"),
         (["explain", "{}", "{}/data.csv"], "no model in"),
         (["explain", "{}/model", "{}/no.csv"], "no such file"),

@@ -90,8 +90,8 @@ def cost_noted(folder: Path, cell: Sequence[str]) -> Iterator[None]:
     """
     start = cpu_clock()
     yield
-    said = {"cell": without_seed(cell), "name": "/".join(cell), **provenance()}
-    line = json.dumps({**said, "cpu_seconds": cpu_clock() - start})
+    said = {"cell": without_seed(cell), "cpu_seconds": cpu_clock() - start}
+    line = json.dumps({**said, "name": "/".join(cell), **provenance()})
     with open(folder / FILE, "a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 

@@ -57,8 +57,8 @@ def leak_excess(
             f"masks have shape {masks.shape}, log_probs {log_probs.shape}, y {y.shape}; the first "
             "axes must agree, masks being (b, n)."
         )
-    classes, codes = np.unique(y, return_inverse=True)
-    if len(classes) < 2 or np.bincount(codes).min() < FOLDS:
+    codes = _coded(y, FOLDS)
+    if codes is None:
         return Interval(np.nan, np.nan, np.nan)
     judged = log_probs - log_probs.max(1, keepdims=True)
     judged = np.clip(judged, -20.0, 0.0)
@@ -69,7 +69,7 @@ def leak_excess(
     found = []
     for _ in range(RESAMPLES):
         rows = rng.integers(0, len(codes), len(codes))
-        if len(np.unique(codes[rows])) == len(classes):
+        if len(np.unique(codes[rows])) == codes.max() + 1:
             found.append(_auc(both[rows], codes[rows]) - _auc(alone[rows], codes[rows]))
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(value), float(low), float(high))
@@ -114,12 +114,12 @@ def encoded(
             f"x has shape {x.shape}, shown {shown.shape}, selected {selected.shape}, y {y.shape}; "
             "x and shown must both be (b, d), and all need the same rows."
         )
-    classes, codes = np.unique(y, return_inverse=True)
-    if len(classes) < 2 or np.bincount(codes).min() < FEWEST:
+    codes = _coded(y, FEWEST)
+    if codes is None:
         return Interval(np.nan, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     first = np.zeros(len(x), dtype=bool)
-    for code in range(len(classes)):  # both halves hold every class
+    for code in range(codes.max() + 1):  # both halves hold every class
         rows = rng.permutation(np.flatnonzero(codes == code))
         first[rows[: len(rows) // 2]] = True
     gain = np.empty(len(x))
@@ -142,6 +142,13 @@ def encoded(
         gain[held] = (told - untold)[np.arange(len(held)), answers]
     half = stats.norm.ppf((1 + confidence) / 2) * gain.std() / np.sqrt(len(gain))
     return Interval(float(gain.mean()), float(gain.mean() - half), float(gain.mean() + half))
+
+
+def _coded(y: NDArray[np.int64], fewest: int) -> Rows | None:
+    """Labels as 0 to classes - 1; None where there is one class, or one of fewer rows than needed."""
+    codes = np.unique(y, return_inverse=True)[1]
+    counts = np.bincount(codes)
+    return codes if len(counts) > 1 and counts.min() >= fewest else None
 
 
 def _boosted(learn: tuple[Floats, Rows], stop: tuple[Floats, Rows], ask: Floats) -> Floats:

@@ -36,10 +36,20 @@ EPOCHS = 60
 """Most passes of the box over rows of numbers, stopped early."""
 
 LARGE = 500
-"""Pixels above which networks of images are half as wide, so that a cell takes minutes on a CPU."""
+"""Cells of a row above which it trains for fewer epochs, and an image's networks are half as wide."""
 
 ENUMERABLE = 12
 """Most players whose selections are all tried."""
+
+
+def image_width(n_cells: int, usual: int) -> int:
+    """Channels of a network of images, so that a cell of the suite takes minutes on a CPU.
+
+    Args:
+        n_cells: Of an image.
+        usual: Channels for small ones.
+    """
+    return usual // 2 if n_cells > LARGE else usual
 
 
 class Box:
@@ -59,7 +69,7 @@ class Box:
                 self.net: nn.Module = MLPPredictor(shape[0], problem.n_classes)
             else:
                 size = (shape[1], shape[2])
-                width = 8 if rows[0].numel() > LARGE else 16
+                width = image_width(rows[0].numel(), 16)
                 self.net = ConvPredictor(shape[0], size, problem.n_classes, width)
         held = max(1, len(rows) // 10)
         self.net.standardise.learn(rows[held:])  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]

@@ -17,7 +17,7 @@ from amortized.lex.explaining import spreads
 from amortized.lex.gradients import Reinforce
 from baselines import BaselineImputer
 from bench.problems.selections import SelectionProblem
-from bench.selection_box import LARGE, Box, as_tensors, imputer_for
+from bench.selection_box import Box, as_tensors, image_width, imputer_for
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -91,7 +91,7 @@ def _lex(make: Callable[[SelectionProblem], dict[str, Any]], *, boxed: bool = Fa
             channels, height, width = problem.X.shape[1:]
             side = int(np.sqrt(height * width / problem.n_players))
             size = (height, width)
-            settings["width"] = 8 if problem.X[0].size > LARGE else 16
+            settings["width"] = image_width(problem.X[0].size, 16)
             lex = LEX.for_images(channels, size, problem.n_classes, patch=side, **settings)
         effort = _effort(problem) | {"random_state": seed, "train_predictor": not boxed}
         lex.fit(problem.X, problem.y, **effort)

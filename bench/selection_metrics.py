@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from amortized.lex.predictor import ConvPredictor, MLPPredictor
 from baselines import training
 from baselines.randomness import seeded
+from bench.selection_box import LARGE, image_width
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -201,7 +202,7 @@ class EvalX:
         rows = torch.as_tensor(X, dtype=torch.float32)
         labels = torch.as_tensor(y, dtype=torch.int64)
         self.groups = None if groups is None else torch.as_tensor(groups)
-        held, wide = max(1, len(rows) // 10), rows[0].numel() > 500
+        held, wide = max(1, len(rows) // 10), rows[0].numel() > LARGE
         kept = slice(min(2 * held, len(rows) - 1), None)
         classes = int(labels.max()) + 1
         with seeded(seed + 9_000):
@@ -311,7 +312,8 @@ def _judging_net(rows: Tensor, n_classes: int, width: int) -> nn.Module:
     if rows.ndim == 2:
         return MLPPredictor(rows.shape[1], n_classes, width, 3, True)
     size = (rows.shape[2], rows.shape[3])
-    return ConvPredictor(rows.shape[1], size, n_classes, 12 if rows[0].numel() > 500 else 24, True)
+    width = image_width(rows[0].numel(), 24)
+    return ConvPredictor(rows.shape[1], size, n_classes, width, True)
 
 
 LEAK_GAP = 0.1

@@ -163,5 +163,4 @@ def unseen_texts(data: str, judged: Sequence[Text], size: int) -> list[Text]:
         found: list[Text] = list(template_texts(known + size)[0][known:])
     else:
         found = load_texts(data, "test").texts
-    parts = [(text,) if isinstance(text, str) else text for text in found]
-    return [text for text, own in zip(found, parts, strict=True) if not kept & set(own)]
+    return [t for t in found if kept.isdisjoint((t,) if isinstance(t, str) else t)]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from amortized.lex.gradients import Gradient, log_mean_exp
-from amortized.lex.inputs import as_answers, as_labels, as_rows
+from amortized.lex.inputs import as_answers, as_labels
 from baselines import Imputer
 
 
@@ -56,22 +56,6 @@ class Likelihood(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=task == "regression")
         self.register_buffer("groups", groups)
         self.groups: Tensor | None
-
-    def rows(self, x: Any, name: str = "x") -> Tensor:  # noqa: ANN401 - an array or a tensor
-        """Explicands as a float tensor on the model's device, once they are sure to be finite.
-
-        Args:
-            x: `(b, *features)`: an array, a data frame or a tensor.
-            name: What to call it in an error.
-
-        Returns:
-            Float32 `(b, *features)`, or float64 when the networks are.
-
-        Raises:
-            TypeError: If it holds no numbers.
-            ValueError: If it has fewer than two axes, or an entry is not finite.
-        """
-        return as_rows(x, name, self.log_scale)
 
     def log_probs(
         self,

@@ -148,8 +148,7 @@ class TopK:
     k: int
 
     def __post_init__(self) -> None:
-        if whole(self.k, "k") < 1:
-            raise ValueError(f"k={self.k}; a selection needs at least one player.")
+        _check_size(self.k)
 
     def noise(self, logits: Tensor, m: int, l: int, generator: torch.Generator | None) -> Tensor:
         """Uniform `(m, l, b, n)`."""
@@ -257,8 +256,7 @@ class ConcreteTopK:
     k: int
 
     def __post_init__(self) -> None:
-        if whole(self.k, "k") < 1:
-            raise ValueError(f"k={self.k}; a selection needs at least one player.")
+        _check_size(self.k)
 
     def noise(self, logits: Tensor, m: int, l: int, generator: torch.Generator | None) -> Tensor:
         """Uniform `(m, l, b, k, n)`: one race for each draw."""
@@ -329,6 +327,11 @@ def uniform(like: Tensor, shape: tuple[int, ...], generator: torch.Generator | N
 
 def _gumbel(noise: Tensor) -> Tensor:
     return -torch.log(-torch.log(noise))
+
+
+def _check_size(k: int) -> None:
+    if whole(k, "k") < 1:
+        raise ValueError(f"k={k}; a selection needs at least one player.")
 
 
 def _largest_positions(scores: Tensor, k: int) -> Tensor:

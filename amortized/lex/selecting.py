@@ -65,7 +65,7 @@ class LatentSelection(Likelihood):
         self.level: Tensor
 
     def rows(self, x: Any, name: str = "x") -> Tensor:  # noqa: ANN401 - an array or a tensor
-        """Explicands as a float tensor, once they are sure to be finite and of the selector's shape.
+        """Explicands as the selector takes them, on its device, once they are sure to be finite.
 
         Args:
             x: `(b, *features)`: an array, a data frame or a tensor.
@@ -76,7 +76,8 @@ class LatentSelection(Likelihood):
 
         Raises:
             TypeError: If it holds no numbers.
-            ValueError: If its features are not the selector's, or an entry is not finite.
+            ValueError: If it has fewer than two axes or other features than the selector's, or an
+                entry is not finite.
         """
         known = getattr(getattr(self.selector, "standardise", None), "mean", None)
         return as_rows(x, name, self.log_scale, None if known is None else known.shape)

@@ -38,7 +38,10 @@ class RowEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if min(n_features, n_players, width, depth, state) < 1:
-            raise ValueError("n_features, n_players, width, depth and state must be positive.")
+            raise ValueError(
+                f"n_features={n_features}, n_players={n_players}, width={width}, depth={depth}, "
+                f"state={state}; all must be positive."
+            )
         self.n_players, self.width, self.state = n_players, state, state
         sizes = [n_features, *[width] * depth]
         layers: list[nn.Module] = []
@@ -210,10 +213,11 @@ def spec_for(examples: Examples, n_players: int, **sizes: Any) -> dict[str, Any]
         sizes: Keyword arguments of the encoder's class, such as `width` and `grid`.
 
     Raises:
+        TypeError: If the examples are texts.
         ValueError: If the players of images are no grid.
     """
     if not isinstance(examples, Tensor):
-        raise TypeError("texts are read by TextEncoder.spec.")
+        raise TypeError("examples are texts; a TextModel is needed, whose encoder reads them.")
     if examples.ndim == 4:
         side = round(n_players**0.5)
         grid = sizes.pop("grid", [side, n_players // max(1, side)])

@@ -204,3 +204,6 @@ def test_objectives_say_what_they_need() -> None:
         LeastSquares()(said(values), batch(values), torch.ones(1), torch.Generator())
     with pytest.raises(ValueError, match="uncertainty"):
         KnownNoise()(said(values), batch(values), torch.ones(1), torch.Generator())
+    for how, wanted in (("softly", "normalizer='softly'"), ("precision", "uncertainty=True")):
+        with pytest.raises(ValueError, match=wanted):
+            normalise(values, torch.zeros(1, 1), torch.ones(1, 2, dtype=torch.bool), how)

@@ -13,11 +13,17 @@ from amortized import LEX, presets
 from amortized.lex.fitting import SelectorStage
 from amortized.lex.gradients import Enumeration, Pathwise, Rebar, Reinforce, log_mean_exp
 from amortized.lex.masks import Bernoulli, ConcreteTopK, TopK
-from amortized.lex.predictor import BlackBox, MLPPredictor
+from amortized.lex.predictor import BlackBox, ConvPredictor, MLPPredictor
 from amortized.lex.rate import rate_level
 from amortized.lex.selector import ConvSelector, MLPSelector, bend
 from amortized.lex.words import WordSelector
-from baselines import BaselineImputer, CallableImputer, Explanation, GaussianImputer
+from baselines import (
+    BaselineImputer,
+    CallableImputer,
+    Explanation,
+    GaussianImputer,
+    MarginalImputer,
+)
 
 
 def rows_and_labels(n_rows=60, n_features=5, seed=0):
@@ -502,6 +508,42 @@ BAD = {
         "sum to 1",
     ),
     "no labels": (lambda: small().fit(np.zeros((20, 5))), ValueError, "BlackBox"),
+    "task": (lambda: small(task="sorting"), ValueError, "task='sorting'"),
+    "rows at once": (lambda: small(max_rows=0), ValueError, "max_rows=0"),
+    "nobody predicts": (lambda: small(predictor=[]), ValueError, "predictor is an empty list"),
+    "an answer that is missing": (
+        lambda: LEX.for_tabular(5, None, imputer=BaselineImputer(0.0)).fit(
+            np.zeros((20, 5)), np.full(20, np.nan)
+        ),
+        ValueError,
+        "y holds NaN or infinity",
+    ),
+    "a label that is missing": (
+        lambda: LEX.for_tabular(5, 2, imputer=BaselineImputer(0.0)).fit(
+            np.zeros((3, 5)), np.array([0.0, 1.0, np.nan])
+        ),
+        ValueError,
+        "y holds missing labels",
+    ),
+    "labels before there are classes": (
+        lambda: LEX.for_tabular(5, 2, imputer=BaselineImputer(0.0)).log_likelihood(
+            torch.zeros(1, 5), np.array([1])
+        ),
+        ValueError,
+        "no classes yet",
+    ),
+    "validation without a row": (
+        lambda: small().fit(
+            *rows_and_labels(), validation=(np.zeros((0, 5)), np.zeros(0, dtype=int))
+        ),
+        ValueError,
+        "validation holds 0 rows and 0 labels",
+    ),
+    "a predictor without units": (lambda: MLPPredictor(5, 2, width=0), ValueError, "width=0"),
+    "a tiny image": (lambda: ConvPredictor(1, (3, 8), 2), ValueError, r"size=\(3, 8\)"),
+    "a selector without layers": (lambda: MLPSelector(5, depth=0), ValueError, "depth=0"),
+    "patches that do not fit": (lambda: ConvSelector(1, (8, 8), 3), ValueError, "patch=3"),
+    "an unknown scale": (lambda: BlackBox(len, output="odds"), ValueError, "output='odds'"),
 }
 
 
@@ -600,3 +642,76 @@ def test_labels_and_validation_of_another_form_are_named():
         lex.fit(X, y[:, None])
     with pytest.raises(ValueError, match="validation has 1 entries"):
         lex.fit(X, y, validation=(X,))
+
+
+def test_weights_of_imputations_are_rows_drawn_as_often():
+    """A background row of weight 3/4 counts as three rows of four."""
+    x, y = rows_and_labels(6)
+    one, other = torch.randn(2, 5, generator=torch.Generator().manual_seed(1)).double()
+    z = torch.rand(2, 3, 6, 5, generator=torch.Generator().manual_seed(2)) < 0.5
+    found = [
+        small(imputer=imputer, imputations=None).value(torch.from_numpy(x), torch.from_numpy(y))(z)
+        for imputer in (
+            MarginalImputer(torch.stack([one, other]), torch.tensor([0.75, 0.25])),
+            MarginalImputer(torch.stack([one, one, other, one])),
+        )
+    ]
+    assert found[0].shape == (2, 3, 6)
+    assert (found[0] - found[1]).abs().max() < 1e-6
+
+
+def test_predictions_do_not_depend_on_how_many_rows_are_seen_at_once():
+    x, _ = rows_and_labels(9)
+    whole, pieces = small(), small(max_rows=4)
+    assert (whole.predict_proba(x) - pieces.predict_proba(x)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("output", ["proba", "logit"])
+def test_a_black_box_speaks_in_probabilities_or_in_logits(output):
+    x, _ = rows_and_labels(5)
+    logits = torch.from_numpy(x[:, :2])
+    box = BlackBox(
+        lambda rows: rows[:, :2].softmax(-1) if output == "proba" else rows[:, :2], output
+    )
+    assert (box(torch.from_numpy(x)).softmax(-1) - logits.softmax(-1)).abs().max() < 1e-12
+
+
+def test_a_regression_is_explained_by_its_own_answers():
+    """Without `y`, the answers of the box are what the selection must let one tell."""
+    x = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+    lex = LEX.for_tabular(
+        3,
+        None,
+        imputer=BaselineImputer(0.0),
+        regime="frozen",
+        predictor=BlackBox(lambda rows: 3 * rows[:, 1], "logit"),
+        price=0.5,
+        width=8,
+        random_state=0,
+    )
+    lex.fit(x, epochs=25, batch_size=20, learning_rate=1e-2)
+    inclusion = lex.explain(x).values[..., 0].mean(0)
+    assert inclusion.argmax() == 1
+    assert inclusion[1] > inclusion[[0, 2]].max() + 0.3
+
+
+def test_rows_of_probabilities_name_their_columns_as_classes():
+    x, y = rows_and_labels(40)
+    soft = np.eye(2)[y]
+    lex = LEX.for_tabular(5, 2, imputer=BaselineImputer(0.0), width=4, random_state=0)
+    lex.fit(x, soft, validation=(x[:9], soft[:9]), epochs=1, predictor_epochs=1)
+    assert lex.classes == [0, 1]
+    assert lex.predict_proba(x).shape == (40, 2)
+
+
+def test_what_cannot_be_stored_is_named(tmp_path):
+    with pytest.raises(TypeError, match="the imputer function cannot be saved"):
+        small(
+            imputer=lambda x, z, generator=None: x[:, None, None] * z[:, :, None]
+        ).save_pretrained(tmp_path)
+
+    class Mine(Reinforce):
+        """An estimator that no config knows."""
+
+    with pytest.raises(TypeError, match=r"Mine\(.* cannot be saved"):
+        small(imputer=BaselineImputer(0.0), gradient=Mine()).save_pretrained(tmp_path)

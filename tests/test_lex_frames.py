@@ -85,3 +85,24 @@ def test_tables_without_content_are_refused():
         LEXForTables().fit(X, np.array(["no"] * 30))
     with pytest.raises(ValueError, match="not fitted"):
         LEXForTables().explain(X)
+    with pytest.raises(ValueError, match="'number' of X holds infinity"):
+        LEXForTables().fit(X.assign(number=np.inf), y)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_with_every_column_shown_the_scores_are_those_of_the_prediction(task):
+    X = frame(200)[0].drop(columns="gaps")
+    y = np.where(X["number"] > 0, "yes", "no")
+    if task == "regression":
+        y = 1000 + 50 * X["number"].to_numpy()
+    model = LEXForTables(0.5, task, epochs=1, predictor_epochs=30).fit(X, y)
+    shown, hidden = (np.full(X.shape, all_) for all_ in (True, False))
+    said = model.scores(X, shown)
+    if task == "regression":  # raw units
+        assert said.shape == (200, 1)
+        assert np.corrcoef(said[:, 0], y)[0, 1] > 0.95
+        assert abs(said.mean() - 1000) < 10
+    else:
+        assert np.exp(said).sum(1) == pytest.approx(1, abs=1e-5)
+        assert (np.array(["no", "yes"])[said.argmax(1)] == y).mean() > 0.9
+    assert np.ptp(model.scores(X, hidden), 0).max() < np.ptp(said, 0).max()

@@ -141,6 +141,14 @@ def test_the_gradient_of_a_set_probability_is_finite_at_extreme_logits():
         (lambda: TopK(4).mode(torch.zeros(1, 3)), "k=4 exceeds the 3 players"),
         (lambda: Bernoulli().support(40), r"2\*\*40"),
         (lambda: TopK(20).support(60), "Use another gradient"),
+        (
+            lambda: ConcreteTopK(4).noise(torch.zeros(1, 3), 1, 1, None),
+            "k=4 exceeds the 3 players of the selector",
+        ),
+        (
+            lambda: ConcreteTopK(17).log_prob(torch.zeros(1, 20), torch.ones(1, 1, 1, 20).bool()),
+            "a mask of 20 players",
+        ),
         (lambda: make_law("beta"), "law='beta'"),
         (lambda: make_law("top-k"), "pass k"),
         (lambda: make_law("bernoulli", 3), "pass k"),

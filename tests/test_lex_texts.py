@@ -9,6 +9,7 @@ from amortized.lex.gradients import Pathwise, Reinforce
 from amortized.lex.masks import TopK
 from amortized.lex.rate import NOBODY, rate_level
 from amortized.lex.words import PADDING, Vocabulary, WordImputer, WordPredictor, WordSelector
+from baselines import MaskTokenImputer
 
 FILLER = ["the", "film", "with", "a", "plot", "and", "some", "actors", "in", "it"]
 
@@ -173,3 +174,19 @@ def test_long_texts_are_cut_and_unknown_words_are_one():
     lex = small(max_words=3, gradient=Reinforce())
     e = lex.explain(["the film with a plot"])
     assert e.players == [("the", "film", "with")] or e.players == (("the", "film", "with"),)
+
+
+def test_words_that_see_no_neighbours_are_a_bag():
+    selector = WordSelector(9, 4, width=6, reach=0).double()
+    words, order = torch.tensor([[2, 5, 7, 3]]), torch.tensor([2, 0, 3, 1])
+    assert (selector(words[:, order]) - selector(words)[:, order]).abs().max() < 1e-12
+    near = WordSelector(9, 4, width=6, reach=1).double()
+    assert (near(words[:, order]) - near(words)[:, order]).abs().max() > 1e-6
+
+
+def test_an_imputer_of_ones_own_fills_in_words():
+    texts, labels = reviews(40)
+    lex = small(imputer=MaskTokenImputer(1))
+    assert isinstance(lex.imputer, MaskTokenImputer)
+    lex.fit(texts, labels, epochs=1, predictor_epochs=1)
+    assert torch.isfinite(lex.explain(texts[:3]).values).all()

@@ -98,3 +98,12 @@ def test_a_saved_model_comes_back(fitted, tmp_path):
 def test_impossible_requests_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_fitting_again_keeps_the_classes():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    y = np.where(x[:, 0] > 0, "up", "down")
+    model = SequentialUnmasking(3, 2, 1).fit(x, y, epochs=1, predictor_epochs=1)
+    seen = y == "up"
+    model.fit(x[seen], y[seen], epochs=1, predictor_epochs=1)
+    assert model.classes == ["down", "up"]

@@ -110,6 +110,7 @@ class DeepLift(_CaptumExplainer):
         baselines: Any = None,  # noqa: ANN401
         target: Any = None,  # noqa: ANN401
         additional_forward_args: Any = None,  # noqa: ANN401
+        return_convergence_delta: bool = False,
     ) -> Any:  # noqa: ANN401
         """Scores of one output, in captum's form.
 
@@ -118,13 +119,16 @@ class DeepLift(_CaptumExplainer):
             baselines: Reference input; None takes the explainer's own.
             target: Explained output, one for all explicands or one each; None for one output.
             additional_forward_args: What the model is called with after the inputs.
+            return_convergence_delta: Also return what the scores exceed their due by, `(b,)`.
 
         Returns:
-            A tensor like `inputs`, or a tuple of them.
+            A tensor like `inputs`, or a tuple of them; with `return_convergence_delta` a pair.
         """
         given = self.baseline if baselines is None else baselines
         own = DeepLift(self.model, given, max_rows=self.max_rows)  # pyright: ignore[reportArgumentType]
-        return own._attribute(inputs, target, additional_forward_args)
+        return own._attribute(
+            inputs, target, additional_forward_args, delta=return_convergence_delta
+        )
 
     def _arguments(self, inputs: Parts) -> dict[str, Any]:
         return {"baselines": tuple(part.clone() for part in baselines_like(self.baseline, inputs))}

@@ -11,7 +11,15 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from baselines.attribution import Inputs, Target, as_extra, as_tuple, one_each, target_index
+from baselines.attribution import (
+    Inputs,
+    Target,
+    as_extra,
+    as_tuple,
+    flatten,
+    one_each,
+    target_index,
+)
 from baselines.coalitions import key_from, stream
 from baselines.explanation import Explanation
 from baselines.game import ROW_BUDGET
@@ -121,13 +129,25 @@ class GradientExplainer:
         return self._attribute(inputs, target, additional_forward_args)
 
     @torch.inference_mode(False)
-    def _attribute(self, inputs: Inputs, target: Target, extra: Any) -> Any:  # noqa: ANN401
+    def _attribute(
+        self,
+        inputs: Inputs,
+        target: Target,
+        extra: Any,  # noqa: ANN401
+        delta: bool = False,
+    ) -> Any:  # noqa: ANN401
+        """Scores of one output; with `delta` also what they exceed their due by, `(b,)`."""
         parts = as_tuple(inputs)
         extra = as_extra(extra)
         n_outputs = self._outputs_of(parts, extra)
         index = target_index(target, len(parts[0]), n_outputs).to(parts[0].device)
-        scores = tuple(s[..., 0] for s in self._scores(parts, index, extra).scores)
-        return scores if isinstance(inputs, tuple) else scores[0]
+        answer = self._scores(parts, index, extra)
+        scores = tuple(s[..., 0] for s in answer.scores)
+        given = scores if isinstance(inputs, tuple) else scores[0]
+        if not delta:
+            return given
+        assert answer.total is not None  # only methods that know it are asked
+        return given, flatten(scores).sum(-1) - answer.total[:, 0]
 
     def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> "Scores":
         raise NotImplementedError
@@ -198,6 +218,13 @@ class GradientExplainer:
         for tile in torch.split(grid, most):
             yield tile // n_nodes, tile % n_nodes
 
+    def _at_explicands(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Parts:
+        tiles: list[Parts] = []
+        for owner, _ in self._tiles(inputs, 1):
+            rows = tuple(part[owner.to(part.device)] for part in inputs)
+            tiles.append(self._slopes(rows, owner, target, extra, len(inputs[0]))[1])
+        return tuple(torch.cat(parts) for parts in zip(*tiles, strict=True))
+
 
 class Scores:
     """Scores of all inputs, and what they should add up to where the method says so.
@@ -257,15 +284,35 @@ class Saliency(GradientExplainer):
         slopes = self._at_explicands(inputs, target, extra)
         return Scores(tuple(s.abs() for s in slopes) if self.absolute else slopes, 1)
 
-    def _at_explicands(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Parts:
-        tiles: list[Parts] = []
-        for owner, _ in self._tiles(inputs, 1):
-            rows = tuple(part[owner.to(part.device)] for part in inputs)
-            tiles.append(self._slopes(rows, owner, target, extra, len(inputs[0]))[1])
-        return tuple(torch.cat(parts) for parts in zip(*tiles, strict=True))
+    def attribute(  # pyright: ignore[reportIncompatibleMethodOverride] - captum's own order
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        abs: bool | None = None,
+        additional_forward_args: Any = None,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Scores of one output, in captum's form.
+
+        Args:
+            inputs: Explicands `(b, *features)`, or a tuple of them.
+            target: Explained output, one for all explicands or one each; None for one output.
+            abs: Take the absolute value; None does as the explainer was told.
+            additional_forward_args: What the model is called with after the inputs; tensors with
+                `b` rows follow their explicand.
+
+        Returns:
+            A tensor like `inputs`, or a tuple of them.
+
+        Raises:
+            TypeError: If inputs are not floating point.
+            ValueError: If inputs are empty or not finite, or the target does not exist.
+        """
+        absolute = self.absolute if abs is None else abs
+        own = Saliency(self.model, absolute=absolute, max_rows=self.max_rows)
+        return own._attribute(inputs, target, additional_forward_args)
 
 
-class GradientXInput(Saliency):
+class GradientXInput(GradientExplainer):
     """Gradient at the explicand times the explicand.
 
     Args:
@@ -284,9 +331,6 @@ class GradientXInput(Saliency):
     """
 
     method = "gradient x input"
-
-    def __init__(self, model: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401
-        super().__init__(model, absolute=False, **options)
 
     def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
         slopes = self._at_explicands(inputs, target, extra)

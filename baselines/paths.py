@@ -8,7 +8,7 @@ import torch
 from einops import reduce, repeat
 from torch import Tensor
 
-from baselines.attribution import Inputs, Target, as_extra, as_tuple, flatten, target_index
+from baselines.attribution import Inputs, Target, as_tuple
 from baselines.coalitions import key_from, stream
 from baselines.gradients import (
     Extra,
@@ -108,16 +108,9 @@ class IntegratedGradients(GradientExplainer):
             tolerance=self.tolerance,
             max_rows=self.max_rows if internal_batch_size is None else internal_batch_size,
         )
-        parts = as_tuple(inputs)
-        extra = as_extra(additional_forward_args)
-        index = target_index(target, len(parts[0]), self._outputs_of(parts, extra))
-        answer = own._scores(parts, index.to(parts[0].device), extra)
-        scores = tuple(s[..., 0] for s in answer.scores)
-        given = scores if isinstance(inputs, tuple) else scores[0]
-        if not return_convergence_delta:
-            return given
-        assert answer.total is not None
-        return given, (flatten(scores).sum(-1) - answer.total[:, 0])
+        return own._attribute(
+            inputs, target, additional_forward_args, delta=return_convergence_delta
+        )
 
     def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
         b = len(inputs[0])
@@ -177,7 +170,7 @@ class ExpectedGradients(GradientExplainer):
     Args:
         model: Differentiable model of rows.
         background: Baselines `(r, *features)`, such as `X[compress(X, 64)]`; a tuple of them for
-            a model of several inputs.
+            a model of several inputs; None waits for those of `attribute`.
         weights: `(r,)` of the rows, scaled here to sum to 1; None weighs them alike.
         n_steps: Places on each line.
         generator: Source of the places; None always takes the same.
@@ -185,7 +178,7 @@ class ExpectedGradients(GradientExplainer):
 
     Raises:
         ValueError: If the background is empty, weights do not fit it, or `n_steps` is not
-            positive.
+            positive; on explaining, if there is no background.
 
     Source: Erion et al. (2021), eq. 4.
 
@@ -203,7 +196,7 @@ class ExpectedGradients(GradientExplainer):
     def __init__(
         self,
         model: Callable[..., Any],
-        background: Inputs,
+        background: Inputs | None = None,
         weights: Tensor | None = None,
         *,
         n_steps: int = 8,
@@ -215,13 +208,71 @@ class ExpectedGradients(GradientExplainer):
         super().__init__(model, **options)
         if n_steps < 1:
             raise ValueError(f"n_steps={n_steps}; at least one place is needed.")
-        self.background = as_tuple(background, "background")
-        r = len(self.background[0])
-        self.weights = scaled(torch.ones(r) if weights is None else weights, r)
+        self.background: Parts = ()
+        if background is not None:
+            self.background = as_tuple(background, "background")
+            r = len(self.background[0])
+            self.weights = scaled(torch.ones(r) if weights is None else weights, r)
+        elif weights is not None:
+            raise ValueError("weights are those of a background; none was given.")
         self.n_steps = n_steps
         self.generator = generator
 
+    @torch.inference_mode(False)
+    def attribute(  # pyright: ignore[reportIncompatibleMethodOverride] - captum's own order
+        self,
+        inputs: Inputs,
+        baselines: Inputs | None = None,
+        n_samples: int | None = None,
+        stdevs: float = 0.0,
+        target: Target = None,
+        additional_forward_args: Any = None,  # noqa: ANN401
+        return_convergence_delta: bool = False,
+    ) -> Any:  # noqa: ANN401
+        """Scores of one output, in the form of captum's GradientShap.
+
+        Args:
+            inputs: Explicands `(b, *features)`, or a tuple of them.
+            baselines: Background `(r, *features)`, or a tuple of them; None takes the explainer's.
+            n_samples: Least gradients per explicand; they are spread evenly over all rows of the
+                background, at least one each. None takes the explainer's `n_steps` on each line.
+            stdevs: Noise added to the explicands, by captum; only 0 is known here.
+            target: Explained output, one for all explicands or one each; None for one output.
+            additional_forward_args: What the model is called with after the inputs; tensors with
+                `b` rows follow their explicand.
+            return_convergence_delta: Also return what the scores exceed their due by, `(b,)`.
+
+        Returns:
+            A tensor like `inputs`, or a tuple of them; with `return_convergence_delta` a pair.
+
+        Raises:
+            TypeError: If inputs or baselines are not floating point.
+            ValueError: If inputs are empty or not finite, there is no background, the target does
+                not exist, `n_samples` is not positive, or `stdevs` is not 0.
+        """
+        if stdevs:
+            raise ValueError(f"stdevs={stdevs}; explicands are taken as they are: leave it 0.")
+        if n_samples is not None and n_samples < 1:
+            raise ValueError(f"n_samples={n_samples}; at least one gradient is needed.")
+        own = ExpectedGradients(
+            self.model,
+            (self.background or None) if baselines is None else baselines,
+            self.weights if baselines is None and self.background else None,
+            n_steps=self.n_steps,
+            generator=self.generator,
+            max_rows=self.max_rows,
+        )
+        if n_samples is not None and own.background:
+            own.n_steps = -(-n_samples // len(own.background[0]))
+        return own._attribute(
+            inputs, target, additional_forward_args, delta=return_convergence_delta
+        )
+
     def _scores(self, inputs: Parts, target: Tensor | None, extra: Extra) -> Scores:
+        if not self.background:
+            raise ValueError(
+                "there is no background; give ExpectedGradients one, or attribute its baselines."
+            )
         b, r = len(inputs[0]), len(self.background[0])
         for part, rows in zip(inputs, self.background, strict=True):
             if part.shape[1:] != rows.shape[1:]:

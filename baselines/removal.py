@@ -6,7 +6,9 @@ estimator).
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from einops import rearrange
@@ -129,6 +131,10 @@ class RemovalExplainer:
         target: Target = None,
         additional_forward_args: Any = None,  # noqa: ANN401
         feature_mask: Any = None,  # noqa: ANN401 - a tensor or a tuple of them
+        n_samples: int | None = None,
+        perturbations_per_eval: int | None = None,
+        return_input_shape: bool = True,
+        show_progress: bool = False,
     ) -> Any:  # noqa: ANN401 - a tensor for a tensor, a tuple for a tuple
         """Worth of every feature for one output, in captum's form.
 
@@ -141,13 +147,30 @@ class RemovalExplainer:
                 every row.
             feature_mask: Player of each feature, an integer tensor `(*features)` or `(1,
                 *features)`, or a tuple of them; None takes the explainer's groups.
+            n_samples: Coalitions per explicand, the estimator's budget; None takes the
+                explainer's own.
+            perturbations_per_eval: Coalitions of all explicands that the model sees at once;
+                None fills the memory budget.
+            return_input_shape: Give every feature the worth of its player; False gives `(b, n)`
+                for the players themselves.
+            show_progress: Show a bar of the model's rows.
 
         Returns:
             A tensor like `inputs`, or a tuple of them; every feature of a player has its worth.
 
         Raises:
-            ValueError: If shapes do not fit, or the target does not exist.
+            ValueError: If shapes do not fit, the target does not exist, the estimator has no
+                budget to set, or `perturbations_per_eval` is not positive.
         """
+        rows = self._rows_at_once(perturbations_per_eval, inputs)
+        options = self.options
+        if n_samples is not None:
+            if "budget" not in inspect.signature(self.estimator).parameters:
+                name = getattr(self.estimator, "__name__", type(self.estimator).__name__)
+                raise ValueError(
+                    f"n_samples={n_samples}, but {name} takes no budget; leave it out."
+                )
+            options = options | {"budget": n_samples}
         parts = inputs if isinstance(inputs, tuple) else (inputs,)
         extra = as_extra(additional_forward_args)
         groups, imputer = self.groups, self.imputer
@@ -163,15 +186,55 @@ class RemovalExplainer:
         if feature_mask is not None:
             given = one_each(feature_mask, 1)
             groups = _joined_row(given, parts).long().reshape(x.shape[1:])
-        own = RemovalExplainer(
-            model, imputer, self.estimator, groups=groups, max_rows=self.max_rows, **self.options
-        )
-        game = own.game(x)
-        values = take_target(own.estimator(game, **self.options).values, target)
+        with watched(model, show_progress) as seen:
+            own = RemovalExplainer(seen, imputer, self.estimator, groups=groups, max_rows=rows)
+            game = own.game(x)
+            values = take_target(self.estimator(game, **options).values, target)
+        if not return_input_shape:
+            return values
         if game.membership is not None:
             values = values[:, game.membership.to(values.device)]
         scores = unflatten(values, parts)
         return scores if isinstance(inputs, tuple) else scores[0]
+
+    def _rows_at_once(self, perturbations_per_eval: int | None, inputs: Inputs) -> int | None:
+        if perturbations_per_eval is None:
+            return self.max_rows
+        if perturbations_per_eval < 1:
+            raise ValueError(
+                f"perturbations_per_eval={perturbations_per_eval}; one coalition at a time is the "
+                "least."
+            )
+        x = inputs[0] if isinstance(inputs, tuple) else inputs
+        return perturbations_per_eval * len(x)
+
+
+@contextmanager
+def watched(
+    model: Callable[[Tensor], Tensor], shown: bool
+) -> Generator[Callable[[Tensor], Tensor]]:
+    """The model, with a bar of the rows that it answers where one is wanted.
+
+    Args:
+        model: Of rows.
+        shown: Whether to show the bar.
+
+    Yields:
+        What to call in its place.
+    """
+    if not shown:
+        yield model
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(unit=" rows") as bar:
+
+        def counted(rows: Tensor) -> Tensor:
+            answer = model(rows)
+            bar.update(len(rows))
+            return answer
+
+        yield counted
 
 
 def _joined_row(given: Sequence[Any], parts: Sequence[Tensor]) -> Tensor:

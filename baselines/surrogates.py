@@ -17,7 +17,7 @@ from baselines.coalitions import all_coalitions, key_from, stream
 from baselines.explanation import Explanation
 from baselines.game import Game, MaskedGame
 from baselines.imputers import BaselineImputer, Imputer
-from baselines.removal import RemovalExplainer
+from baselines.removal import RemovalExplainer, watched
 from baselines.torch_calls import from_array, solve
 
 
@@ -232,6 +232,8 @@ class Occlusion(RemovalExplainer):
         baselines: Any = None,  # noqa: ANN401
         target: Target = None,
         additional_forward_args: Any = None,  # noqa: ANN401
+        perturbations_per_eval: int | None = None,
+        show_progress: bool = False,
         feature_mask: Any = None,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401 - a tensor for a tensor, a tuple for a tuple
         """Scores of one output, in captum's form.
@@ -244,17 +246,27 @@ class Occlusion(RemovalExplainer):
             baselines: Values of absent features; None takes the explainer's imputer.
             target: Explained output, one for all explicands or one each; None for one output.
             additional_forward_args: What the model is called with after the inputs.
+            perturbations_per_eval: Windows of all explicands that the model sees at once; None
+                fills the memory budget.
+            show_progress: Show a bar of the model's rows.
             feature_mask: Player of each feature; None takes the explainer's groups.
 
         Returns:
             A tensor like `inputs`: the mean loss of the windows that cover each feature.
 
         Raises:
-            ValueError: If shapes do not fit, or the target does not exist.
+            ValueError: If shapes do not fit, the target does not exist, or
+                `perturbations_per_eval` is not positive.
         """
         if sliding_window_shapes is None:
             return super().attribute(
-                inputs, baselines, target, additional_forward_args, feature_mask
+                inputs,
+                baselines,
+                target,
+                additional_forward_args,
+                feature_mask,
+                perturbations_per_eval=perturbations_per_eval,
+                show_progress=show_progress,
             )
         (x,) = as_tuple(inputs)
         extra = as_extra(additional_forward_args)
@@ -265,9 +277,11 @@ class Occlusion(RemovalExplainer):
         model: Callable[[Tensor], Tensor] = self.model
         if extra:
             model = lambda rows: self.model(rows, *extra)
-        game = MaskedGame(model, x, imputer, max_rows=self.max_rows)
         everyone = torch.ones_like(covers[:1])
-        values = game(torch.cat([everyone, ~covers])[None])
+        with watched(model, show_progress) as seen:
+            rows = self._rows_at_once(perturbations_per_eval, x)
+            game = MaskedGame(seen, x, imputer, max_rows=rows)
+            values = game(torch.cat([everyone, ~covers])[None])
         lost = values[:, :1] - values[:, 1:]  # (b, m, k)
         share = covers.to(lost.dtype)
         mean = torch.einsum("mn,bmk->bnk", share / share.sum(0).clamp(min=1), lost)

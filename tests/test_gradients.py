@@ -326,3 +326,49 @@ def test_integrated_gradients_take_captums_arguments_in_captums_order():
     torch.testing.assert_close(gap, due.to(gap), atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="method='riemann_trapezoid'"):
         IntegratedGradients(model).attribute(x, target=1, method="riemann_trapezoid")
+
+
+def test_saliency_and_deeplift_take_captums_further_arguments_in_captums_order():
+    captum = pytest.importorskip("captum.attr")
+    net = network()
+    for size in (True, False):
+        wanted = captum.Saliency(net).attribute(X.clone().requires_grad_(), 1, size)
+        torch.testing.assert_close(Saliency(net).attribute(X, 1, size), wanted.detach())
+    assert torch.equal(
+        Saliency(net, absolute=False).attribute(X, 1), Saliency(net).attribute(X, 1, False)
+    )
+    scores, gap = DeepLift(net).attribute(X, ROWS[:1], 1, None, True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # captum announces its hooks
+        theirs, due = captum.DeepLift(net).attribute(
+            X, ROWS[:1], target=1, return_convergence_delta=True
+        )
+    torch.testing.assert_close(scores, theirs.detach())
+    torch.testing.assert_close(gap, due.to(gap), atol=1e-6, rtol=0)
+
+
+def test_expected_gradients_take_the_place_of_captums_gradient_shap():
+    captum = pytest.importorskip("captum.attr")
+    net = network()
+    ours, gap = ExpectedGradients(net).attribute(
+        X, ROWS, n_samples=4_000, target=1, return_convergence_delta=True
+    )
+    assert torch.equal(
+        ours, ExpectedGradients(net, ROWS, n_steps=-(-4_000 // len(ROWS))).attribute(X, target=1)
+    )
+    torch.testing.assert_close(
+        gap, ours.flatten(1).sum(1) - (net(X)[:, 1] - net(ROWS)[:, 1].mean()).detach()
+    )
+    assert gap.abs().max() <= 1e-3
+    torch.manual_seed(0)
+    theirs = captum.GradientShap(net).attribute(X, ROWS, n_samples=4_000, target=1)
+    assert (ours - theirs).abs().max() <= 0.1 * ours.abs().max()
+    for call, words in (
+        (lambda: ExpectedGradients(net).attribute(X, target=1), "no background"),
+        (lambda: ExpectedGradients(net).explain(X), "no background"),
+        (lambda: ExpectedGradients(net, weights=torch.ones(3)), "weights are those"),
+        (lambda: ExpectedGradients(net, ROWS).attribute(X, stdevs=0.1, target=1), "stdevs=0.1"),
+        (lambda: ExpectedGradients(net, ROWS).attribute(X, n_samples=0, target=1), "n_samples=0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()

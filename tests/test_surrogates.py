@@ -138,6 +138,38 @@ def test_captum_shapley_sampling_agrees_with_attribute_of_a_removal_explainer():
     torch.testing.assert_close(torch.cat([g.flatten(1) for g in given], 1), 2 * ours)
 
 
+def test_captums_arguments_set_samples_rows_shape_and_bar(capsys):
+    seen = []
+
+    def watched(rows):
+        seen.append(len(rows))
+        return model(rows)
+
+    explainer = RemovalExplainer(watched, BaselineImputer(0.0), permutation_shapley, budget=50)
+    wanted = RemovalExplainer(model, BaselineImputer(0.0), permutation_shapley, budget=20)
+    scores = explainer.attribute(X, target=1, n_samples=20, perturbations_per_eval=2)
+    torch.testing.assert_close(scores, wanted.attribute(X, target=1), rtol=0, atol=1e-12)
+    assert 0 < max(seen) <= 2 * B
+    assert capsys.readouterr().err == ""
+    groups = torch.tensor([0, 1, 1, 0, 2])
+    players = explainer.attribute(
+        X, target=1, feature_mask=groups, return_input_shape=False, show_progress=True
+    )
+    assert players.shape == (B, 3)
+    spread = explainer.attribute(X, target=1, feature_mask=groups)
+    assert torch.equal(players[:, groups], spread)
+    assert "rows" in capsys.readouterr().err
+    window = Occlusion(watched).attribute(X, 2, 1, 0.0, 1, None, 1, True)
+    assert torch.equal(window, Occlusion(model).attribute(X, 2, target=1))
+    assert "rows" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="perturbations_per_eval=0"):
+        explainer.attribute(X, target=1, perturbations_per_eval=0)
+    with pytest.raises(ValueError, match="exact_shapley takes no budget"):
+        RemovalExplainer(model, BaselineImputer(0.0), exact_shapley).attribute(
+            X, target=1, n_samples=20
+        )
+
+
 def test_a_removal_explainer_is_its_estimator_on_its_game():
     imputer = MarginalImputer(normal(4, N, seed=8))
     groups = {"a": [0, 3], "b": [1], "c": [2, 4]}

@@ -1,6 +1,7 @@
 """Arguments that are refused by name rather than by what they break later."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import torch
@@ -34,6 +35,25 @@ def whole(given: Any, name: str, what: str = "a whole number") -> int:  # noqa: 
     except (TypeError, ValueError, OverflowError):  # None, NaN, infinity
         pass
     raise TypeError(f"{name}={given!r}; pass {what}.")
+
+
+def real(given: Any, name: str) -> float:  # noqa: ANN401
+    """A finite number as a float; neither words nor flags are numbers.
+
+    Args:
+        given: What the caller passed.
+        name: Of the argument, for the message.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is NaN or infinite.
+    """
+    if isinstance(given, bool | str | bytes) or not hasattr(given, "__float__"):
+        raise TypeError(f"{name}={given!r}; pass a number.")
+    number = float(given)
+    if not isfinite(number):
+        raise ValueError(f"{name}={number}; pass a finite number.")
+    return number
 
 
 def as_tensor(given: Any, name: str, dtype: torch.dtype | None = None) -> Tensor:  # noqa: ANN401

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines import checkpoints
+from baselines.arguments import whole
 from baselines.fingerprints import content_hash
 
 if TYPE_CHECKING:
@@ -316,7 +317,7 @@ def check_arguments(
         "epochs": epochs, "batch_size": batch_size, "max_rows": max_rows, "patience": patience
     }  # fmt: skip
     for name, value in numbers.items():
-        if value is not None and value < 1:
+        if value is not None and whole(value, name) < 1:
             raise ValueError(f"{name}={value}; it must be at least 1.")
     if patience is not None and validate is None:
         raise ValueError(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
 
+from baselines.randomness import seed_of
 from baselines.saved_models import register
 from baselines.torch_calls import from_array
 from baselines.training import History
@@ -226,8 +227,10 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
             self, in eval mode; `history` says what happened.
 
         Raises:
+            TypeError: If images or labels are no such sequence, or `random_state` is no integer.
             ValueError: If there are no pictures, other counts of labels, or a single class.
         """
+        seed = seed_of(random_state)
         features = any(isinstance(e, FeatureEncoder) for e in self.net.encoders)
         channels = self.config.channels if features else channels_of(images)
         x = as_images(images, self.config.size, channels)
@@ -248,7 +251,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
             x,
             targets,
             schedule,
-            key=random_state,
+            key=seed,
             checkpoint_dir=checkpoint_dir,
             on_epoch=on_epoch,
             progress=progress,
@@ -256,7 +259,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
         )
         self.eval()
         if validation is not None:
-            self.config.measures = self.score(*validation, random_state=random_state)
+            self.config.measures = self.score(*validation, random_state=seed)
         return self
 
     @property
@@ -283,7 +286,7 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
         """
         x = as_images(images, self.config.size, self.config.channels)
         truth = np.asarray(labels)
-        key = torch.Generator().manual_seed(random_state)
+        key = torch.Generator().manual_seed(seed_of(random_state))
         n = self.config.n_players
         half = torch.rand(len(x), n, generator=key).argsort(-1) < (n + 1) // 2
         found = {}
@@ -361,6 +364,8 @@ class HarsanyiForImageClassification(HarsanyiPreTrainedModel):
     def _targets(self, labels: Any, rows: int) -> tuple[Tensor, list[Any] | None]:  # noqa: ANN401
         """Targets as the loss takes them, and the classes in order."""
         given = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+        if given.ndim == 0:
+            raise TypeError(f"labels is a {type(labels).__name__}; pass one label per picture.")
         if len(given) != rows:
             raise ValueError(f"labels has {len(given)} entries for {rows} images.")
         if self.config.problem_type == "regression":

@@ -48,10 +48,7 @@ def as_images(images: Any, size: Sequence[int], channels: int) -> Tensor:  # noq
     elif isinstance(images, Sequence):
         pieces = [_fitted(_single(each, channels), size, channels) for each in images]
     else:
-        raise TypeError(
-            f"images is a {type(images).__name__}; pass pictures as files, PIL images, arrays or "
-            "tensors."
-        )
+        raise _no_pictures(images)
     if not pieces or len(pieces[0]) == 0:
         raise ValueError("images has zero pictures; pass at least one.")
     answer = torch.cat([piece.to(pieces[0].dtype) for piece in pieces])
@@ -71,7 +68,13 @@ def channels_of(images: Any) -> int:  # noqa: ANN401 - as `as_images` takes them
         if images.ndim == 4:
             return int(images.shape[1] if images.shape[1] in (1, 3) else images.shape[-1])
         return 3 if images.ndim == 3 and 3 in (images.shape[0], images.shape[-1]) else 1
-    several = [images] if isinstance(images, (str, PathLike)) or _is_pil(images) else list(images)
+    several: Sequence[Any]
+    if isinstance(images, (str, PathLike)) or _is_pil(images):
+        several = [images]
+    elif isinstance(images, Sequence):
+        several = images
+    else:
+        raise _no_pictures(images)
     for image in several:
         picture = opened(Path(image)) if isinstance(image, (str, PathLike)) else image
         if _is_pil(picture):
@@ -80,6 +83,13 @@ def channels_of(images: Any) -> int:  # noqa: ANN401 - as `as_images` takes them
         elif np.ndim(picture) == 3 and 1 not in (np.shape(picture)[0], np.shape(picture)[-1]):
             return 3
     return 1
+
+
+def _no_pictures(images: Any) -> TypeError:  # noqa: ANN401
+    return TypeError(
+        f"images is a {type(images).__name__}; pass pictures as files, PIL images, arrays or "
+        "tensors."
+    )
 
 
 def _is_pil(image: Any) -> bool:  # noqa: ANN401

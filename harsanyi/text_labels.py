@@ -17,6 +17,8 @@ def plain_labels(labels: Sequence[Any]) -> list[Any]:
 def check_labels(texts: Sequence[Text], labels: Sequence[Any]) -> None:
     if not texts:
         raise ValueError("texts is empty; training and scoring need at least one.")
+    if not hasattr(labels, "__len__"):
+        raise TypeError(f"labels is a {type(labels).__name__}; pass one label for each text.")
     if len(texts) != len(labels):
         raise ValueError(f"there are {len(texts)} texts and {len(labels)} labels; pass one each.")
     if any(y is None or (isinstance(y, float) and math.isnan(y)) for y in plain_labels(labels)):

@@ -27,24 +27,6 @@ def check_options(width: int, batch_size: int, dropout: float, coalition_weight:
             raise ValueError(f"{name}={share!r}; it is a share, from 0 to 1.")
 
 
-def seed_of(random_state: int | None) -> int:
-    """The seed that a person means; None draws one and leaves torch's own generator alone.
-
-    Raises:
-        TypeError: If it is no integer.
-        ValueError: If it does not fit into 63 bits.
-    """
-    if random_state is None:
-        return torch.Generator().seed() % 2**31
-    if not isinstance(random_state, numbers.Integral):
-        raise TypeError(
-            f"random_state is a {type(random_state).__name__}; pass an integer, or None."
-        )
-    if not -(2**63) <= random_state < 2**63:
-        raise ValueError(f"random_state={random_state}; pass an integer of at most 63 bits.")
-    return int(random_state)
-
-
 def presence(present: Any, real: Tensor, players: Sequence[Sequence[str]]) -> Tensor:  # noqa: ANN401
     """Flags as a bool tensor over the padded players.
 

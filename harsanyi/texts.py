@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from baselines.explanation import Explanation
+from baselines.randomness import seed_of
 from baselines.saved_models import register
 from baselines.torch_calls import as_list
 from harsanyi.outputs import (
@@ -37,7 +38,7 @@ from harsanyi.text_dividends import text_dividends
 from harsanyi.text_fitting import Bundle, TextLoss, bundles, passes, train_text_net
 from harsanyi.text_labels import check_labels, classes_of, is_regression, label_names, plain_labels
 from harsanyi.text_net import TextNet, drawn
-from harsanyi.text_options import check_options, presence, seed_of
+from harsanyi.text_options import check_options, presence
 from harsanyi.text_reading import ReadsTexts
 from harsanyi.vocabulary import UNITS, Text, Unit, check_texts
 

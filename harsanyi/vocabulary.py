@@ -3,13 +3,14 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from baselines.arguments import is_a
 from baselines.text_players import refuse_surrogates
 
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ def check_texts(texts: Any) -> list[Text]:  # noqa: ANN401 - what a person passe
         Strings or tuples of two.
 
     Raises:
-        TypeError: If it is one string, or an entry is neither a string nor a pair.
+        TypeError: If it is one string or no list, or an entry is neither a string nor a pair.
         ValueError: If strings and pairs are mixed, or a text holds half a surrogate pair.
     """
     if isinstance(texts, str):
         raise TypeError("texts is one string; pass a list of texts, such as [text].")
+    if not is_a(texts, Iterable):
+        raise TypeError(f"texts is a {type(texts).__name__}; pass a list of texts.")
     found: list[Text] = []
     for place, text in enumerate(texts):
         if isinstance(text, str):

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 import baselines
-from baselines import Explanation, TableGame
+from amortized import LEX
+from baselines import BaselineImputer, Explanation, TableGame
+from harsanyi import (
+    HarsanyiConfig,
+    HarsanyiForImageClassification,
+    HarsanyiForTextClassification,
+)
 
 ESTIMATORS = (
     "shapley", "odd_gp", "leverage_shap", "kernel_shap", "unbiased_kernel_shap", "svarm",
@@ -146,3 +152,40 @@ def test_a_removal_explainer_has_an_estimator_of_its_own():
     exact = baselines.exact_shapley(baselines.MaskedGame(model, x, fill))
     torch.testing.assert_close(own.explain(x).values, exact.values)
     torch.testing.assert_close(own.attribute(x), exact.values[..., 0])
+
+
+def test_numbers_of_a_selection_are_named():
+    wrong = {
+        "target_rate": "a", "price": None, "coherence": [1.0], "random_state": 1.5,
+        "n_features": None, "n_classes": 2.5,
+    }  # fmt: skip
+    for name, value in wrong.items():
+        usual = {"n_features": 3, "n_classes": 2, "imputer": BaselineImputer(0.0)}
+        if name not in ("price", "coherence"):
+            usual["target_rate"] = 0.5
+        with pytest.raises(TypeError, match=name):
+            LEX.for_tabular(**(usual | {name: value}))
+    with pytest.raises(ValueError, match="price=nan"):
+        LEX.for_tabular(3, 2, imputer=BaselineImputer(0.0), price=float("nan"))
+
+
+def test_what_is_no_picture_text_or_label_is_named():
+    images, labels = torch.rand(6, 4, 4).numpy(), [0, 1] * 3
+    net = HarsanyiForImageClassification(HarsanyiConfig.image(size=4, patch=2, width=4, blocks=1))
+    texts = ["good film", "bad film"] * 3
+    for call, words in (
+        (lambda: net.fit(None, labels, progress=False), "images is a NoneType"),
+        (lambda: net.fit(images, None, progress=False), "labels is a NoneType"),
+        (
+            lambda: net.fit(images, labels, random_state="x", progress=False),
+            "random_state is a str",
+        ),
+        (lambda: HarsanyiForTextClassification.from_texts(texts, None), "labels is a NoneType"),
+        (lambda: HarsanyiForTextClassification.from_texts(None, labels), "texts is a NoneType"),
+        (
+            lambda: HarsanyiForTextClassification.from_texts(texts, labels, epochs="x"),
+            "epochs='x'",
+        ),
+    ):
+        with pytest.raises(TypeError, match=words):
+            call()

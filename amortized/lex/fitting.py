@@ -10,11 +10,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from amortized.lex.networks import fresh_seed
 from amortized.lex.predictor import BlackBox
 from amortized.lex.rate import WARM_UP, rate_level
 from baselines import training
 from baselines.coalitions import stream
+from baselines.randomness import seed_of
 
 if TYPE_CHECKING:
     from amortized.lex.lex import LEX
@@ -61,7 +61,7 @@ def fit(
             or a number is not finite.
     """
     rows, target = _prepared(lex, X, y)
-    seed = fresh_seed(lex.seed if random_state is None else random_state)
+    seed = seed_of(lex.seed if random_state is None else random_state)
     order = torch.from_numpy(stream(seed, 0).permutation(len(rows)))
     if validation is None:
         held = order[: max(1, len(rows) // 10)] if len(rows) >= 10 else order

@@ -13,7 +13,7 @@ from amortized.lex.likelihood import with_draws
 from amortized.lex.masks import Bernoulli, MaskLaw
 from amortized.lex.selecting import LatentSelection
 from baselines import Explanation, Imputer
-from baselines.arguments import whole
+from baselines.arguments import real, whole
 
 if TYPE_CHECKING:
     from amortized.lex.texts import LEXForTexts
@@ -97,11 +97,11 @@ class LEX(LatentSelection):
             raise ValueError(f"regime={regime!r}; use one of {REGIMES}.")
         if task not in ("classification", "regression"):
             raise ValueError(f"task={task!r}; use 'classification' or 'regression'.")
-        if target_rate is not None and not 0 < target_rate < 1:
+        if target_rate is not None and not 0 < real(target_rate, "target_rate") < 1:
             raise ValueError(f"target_rate={target_rate}; it must lie strictly between 0 and 1.")
         if target_rate is not None and not isinstance(law or Bernoulli(), Bernoulli):
             raise ValueError(f"target_rate={target_rate} with {law}, which has a rate of its own.")
-        if price < 0 or coherence < 0:
+        if real(price, "price") < 0 or real(coherence, "coherence") < 0:
             raise ValueError(f"price={price}, coherence={coherence}; neither may be negative.")
         if not callable(imputer):
             raise TypeError(

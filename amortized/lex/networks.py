@@ -8,7 +8,8 @@ from torch import Tensor
 
 from amortized.lex.predictor import ConvPredictor, MLPPredictor
 from amortized.lex.selector import ConvSelector, MLPSelector
-from baselines.randomness import seeded
+from baselines.arguments import whole
+from baselines.randomness import seed_of, seeded
 
 
 def tabular(
@@ -40,12 +41,14 @@ def tabular(
         `selector`, `predictor`, `baseline` and `task`.
 
     Raises:
+        TypeError: If a size is no whole number.
         ValueError: If a size is not positive.
     """
-    n_outputs = 1 if n_classes is None else n_classes
+    n_features = whole(n_features, "n_features")
+    n_outputs = 1 if n_classes is None else whole(n_classes, "n_classes")
     n_players = n_features if groups is None else int(groups.max()) + 1
     shape = (n_features, n_outputs, width, depth)
-    with seeded(fresh_seed(random_state)):
+    with seeded(seed_of(random_state)):
         return {
             "selector": MLPSelector(n_features, n_players, width, depth),
             "predictor": [MLPPredictor(*shape, mask_channel) for _ in range(folds)],
@@ -81,15 +84,10 @@ def images(
     Raises:
         ValueError: If the patches do not tile the image.
     """
-    with seeded(fresh_seed(random_state)):
+    with seeded(seed_of(random_state)):
         selector = ConvSelector(channels, size, patch, width)
         predictor = ConvPredictor(channels, size, n_classes, width, mask_channel)
     row, column = torch.arange(size[0]) // patch, torch.arange(size[1]) // patch
     patches = row[:, None] * (size[1] // patch) + column
     groups = repeat(patches, "h w -> c h w", c=channels).contiguous()
     return {"selector": selector, "predictor": predictor, "groups": groups}
-
-
-def fresh_seed(random_state: int | None) -> int:
-    """The seed itself, or one of the system's for None; torch's global stream is not asked."""
-    return torch.Generator().seed() % 2**31 if random_state is None else int(random_state)

@@ -13,7 +13,6 @@ from amortized.lex.explaining import explain_selection
 from amortized.lex.gradients import Reinforce
 from amortized.lex.lex import LEX
 from amortized.lex.masks import Bernoulli
-from amortized.lex.networks import fresh_seed
 from amortized.lex.words import (
     PADDING,
     Vocabulary,
@@ -24,7 +23,7 @@ from amortized.lex.words import (
 from baselines import Explanation, Imputer, MaskTokenImputer
 from baselines.files import atomic_write
 from baselines.folders import read_words, reading
-from baselines.randomness import seeded
+from baselines.randomness import seed_of, seeded
 
 FORMAT = "harsanyi-lex-text/1"
 _WORD = re.compile(r"\S+")
@@ -83,7 +82,7 @@ class LEXForTexts(LEX):
                 "regime='surrogate' or 'free', whose predictor weighs words, or Reinforce()."
             )
         n_words = len(vocabulary)
-        with seeded(fresh_seed(random_state)):
+        with seeded(seed_of(random_state)):
             selector = WordSelector(n_words, longest, width, reach)
             n_outputs = 1 if n_classes is None else n_classes
             predictor = WordPredictor(n_words, n_outputs, width, reach, weighs)

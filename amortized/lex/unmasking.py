@@ -15,12 +15,11 @@ from einops import repeat
 from torch import Tensor, nn
 
 from amortized.lex.inputs import as_labels, as_rows, plain
-from amortized.lex.networks import fresh_seed
 from amortized.lex.predictor import MLPPredictor
 from baselines import Explanation, training
 from baselines.coalitions import stream
 from baselines.folders import read_folder, reading, write_folder
-from baselines.randomness import seeded
+from baselines.randomness import seed_of, seeded
 from baselines.saved_models import check_numbers
 from baselines.torch_calls import from_array
 
@@ -88,7 +87,7 @@ class SequentialUnmasking(nn.Module):
             "width": width,
             "depth": depth,
         }
-        with seeded(fresh_seed(random_state)):
+        with seeded(seed_of(random_state)):
             self.policy = MLPPredictor(n_features, self.n_players, width, depth, True)
             self.predictor = MLPPredictor(n_features, n_classes, width, depth, True)
         with torch.no_grad():

@@ -75,6 +75,35 @@ def as_tensor(given: Any, name: str, dtype: torch.dtype | None = None) -> Tensor
         ) from error
 
 
+def refuse_misfit(model: object, x: Tensor, name: str = "x") -> None:
+    """Say that a model's weights are of another kind than its rows; asked once a call has failed.
+
+    Args:
+        model: What was called; anything but an nn.Module is let pass.
+        x: What it was called with.
+        name: Of the argument, for the message.
+
+    Raises:
+        TypeError: If dtypes differ.
+        ValueError: If devices differ.
+    """
+    if not is_a(model, torch.nn.Module):
+        return
+    weight = next((p for p in model.parameters() if p.is_floating_point()), None)  # pyright: ignore[reportAttributeAccessIssue]
+    if weight is None:
+        return
+    if weight.device != x.device:
+        raise ValueError(
+            f"{name} is on {x.device}, the model on {weight.device}; move one of them, such as "
+            f"{name}.to({str(weight.device)!r})."
+        )
+    if weight.dtype != x.dtype:
+        raise TypeError(
+            f"{name} is {x.dtype}, the model's weights are {weight.dtype}; convert one of them, "
+            f"such as {name}.to({weight.dtype})."
+        )
+
+
 def check_game(game: Any) -> None:  # noqa: ANN401
     """Refuse what cannot be played.
 

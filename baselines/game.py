@@ -11,7 +11,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from baselines.arguments import as_tensor, is_a, whole
+from baselines.arguments import as_tensor, is_a, refuse_misfit, whole
 from baselines.coalitions import check_coalitions, coalition_index
 from baselines.finiteness import all_finite
 from baselines.groups import Groups, group_players
@@ -275,7 +275,12 @@ class MaskedGame:
 
     def _run(self, rows: Tensor) -> Tensor:
         with torch.no_grad():
-            return _checked(self.model(rows), len(rows))
+            try:
+                answer = self.model(rows)
+            except RuntimeError:
+                refuse_misfit(self.model, rows)
+                raise
+            return _checked(answer, len(rows))
 
 
 class PresenceGame:
@@ -375,7 +380,12 @@ class PresenceGame:
 
     def _run(self, rows: Tensor, present: Tensor) -> Tensor:
         with torch.no_grad():
-            return _checked(self.model(rows, present=present), len(rows))
+            try:
+                answer = self.model(rows, present=present)
+            except RuntimeError:
+                refuse_misfit(self.model, rows)
+                raise
+            return _checked(answer, len(rows))
 
 
 def _checked(answer: Any, n_rows: int) -> Tensor:  # noqa: ANN401 - a foreign model's answer

@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from baselines.arguments import refuse_misfit
 from baselines.attribution import (
     Inputs,
     Target,
@@ -169,7 +170,11 @@ class GradientExplainer:
             else arg
             for arg in extra
         ]
-        answer = self.model(*rows, *own)
+        try:
+            answer = self.model(*rows, *own)
+        except RuntimeError:
+            refuse_misfit(self.model, rows[0])
+            raise
         values = getattr(answer, "logits", answer)
         n_rows = len(rows[0])
         if not isinstance(values, Tensor) or values.ndim not in (1, 2) or len(values) != n_rows:

@@ -5,7 +5,15 @@ import torch
 
 import baselines
 from amortized import LEX
-from baselines import BaselineImputer, Explanation, TableGame
+from baselines import (
+    BaselineImputer,
+    Explanation,
+    Lime,
+    MaskedGame,
+    PresenceGame,
+    Saliency,
+    TableGame,
+)
 from harsanyi import (
     HarsanyiConfig,
     HarsanyiForImageClassification,
@@ -189,3 +197,30 @@ def test_what_is_no_picture_text_or_label_is_named():
     ):
         with pytest.raises(TypeError, match=words):
             call()
+
+
+def test_a_model_of_another_precision_or_device_is_named():
+    model, x = torch.nn.Linear(3, 2).double(), torch.ones(2, 3)
+    for explain in (
+        lambda: Lime(model).explain(x),
+        lambda: Saliency(model).explain(x),
+        lambda: MaskedGame(model, x.int(), BaselineImputer(0))(torch.ones(1, 1, 3).bool()),
+        lambda: PresenceGame(TakesPresence(model), x)(torch.ones(1, 1, 3).bool()),
+    ):
+        with pytest.raises(TypeError, match=r"x is torch.*the model's weights are torch.float64"):
+            explain()
+    with pytest.raises(ValueError, match="x is on cpu, the model on meta"):
+        Lime(torch.nn.Linear(3, 2, device="meta")).explain(x)
+    with pytest.raises(
+        RuntimeError, match="shapes cannot be multiplied"
+    ):  # another fault: as it is
+        Saliency(model).explain(torch.ones(2, 4).double())
+
+
+class TakesPresence(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x, present):
+        return self.inner(x * present)

@@ -6,7 +6,17 @@ import math
 import pytest
 
 from bench.cells import Grid
-from bench.forecast import FILE, STORED, forecast, guess, read_costs, spoken, without_seed
+from bench.forecast import (
+    FILE,
+    STORED,
+    forecast,
+    guess,
+    read_costs,
+    spoken,
+    store,
+    stored_costs,
+    without_seed,
+)
 
 
 def burn(row, column, seed):
@@ -78,3 +88,21 @@ def test_stored_costs_are_positive_and_say_where_they_are_from():
     assert said["made"]["commit"]
     assert said["cells"]
     assert all(seconds > 0 for suite in said["cells"].values() for seconds in suite.values())
+
+
+def test_what_runs_have_measured_is_kept_beside_what_was_known(tmp_path, monkeypatch):
+    known = tmp_path / "costs.json"
+    monkeypatch.setattr("bench.forecast.STORED", known)
+    first, second = (plan(tmp_path / name, seeds=1) for name in ("first", "second"))
+    for job, seconds in ((first, 1.23456), (second, 70.0)):
+        line = {"cell": "a/x", "cpu_seconds": seconds}
+        (job.folder / FILE).write_text(json.dumps(line) + "\n")
+    assert stored_costs("test of forecasts") == {}
+    assert store([first.folder]) == known
+    assert stored_costs("test of forecasts") == {"a/x": 1.23}
+    line = {"cell": "bb/yy", "cpu_seconds": 9.0}
+    (second.folder / FILE).write_text(json.dumps(line) + "\n")
+    store([second.folder])
+    assert stored_costs("test of forecasts") == {"a/x": 1.23, "bb/yy": 9.0}
+    assert stored_costs("another suite") == {}
+    assert "commit" in json.loads(known.read_text())["made"]

@@ -255,9 +255,8 @@ class AmortizedExplainer(PreTrainedModel):
         guessed = self.ends(states.whole).unflatten(-1, (2, k))
         guessed = self.end_location + self.end_scale * guessed
         known = guessed if ends is None else ends
-        values = normalise(
-            values, known[:, 1] - known[:, 0], states.mask, self.config.normalizer, logs
-        )
+        mask = states.mask if len(states.mask) > 1 else None  # one example has no padding
+        values = normalise(values, known[:, 1] - known[:, 0], mask, self.config.normalizer, logs)
         return Prediction(values, logs, guessed, states.mask)
 
     def fit(self, store: Any, validation: Any = 0.1, **settings: Any) -> Self:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """One pass of an amortized explainer over examples, in batches of like length."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,9 +47,7 @@ def explain(
     if names is not None and len(read) > batch_size:  # texts of like length share a pass
         order = sorted(order, key=lambda row: len(read[row].owners))
     found: list[tuple[list[int], Any]] = []
-    device = explainer.scale.device.type
-    low = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
-    with torch.inference_mode(), low:
+    with torch.inference_mode(), multiplied(explainer.scale.device, precision):
         for start in range(0, len(read), batch_size):
             rows = list(order[start : start + batch_size])
             inputs = encoder.pack(pick(read, rows))
@@ -88,6 +87,17 @@ def explain(
         data=x.detach().clone() if isinstance(x, Tensor) else None,
         diagnostics=diagnostics,
     )
+
+
+def multiplied(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """How products are taken: as they come, or in bfloat16.
+
+    Args:
+        device: Of the explainer.
+        precision: "full" or "bf16".
+    """
+    low = precision == "bf16"
+    return torch.autocast(device.type, torch.bfloat16) if low else nullcontext()
 
 
 def error_factor(explainer: "AmortizedExplainer") -> Tensor:

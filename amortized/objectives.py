@@ -207,7 +207,7 @@ def player_mean(values: Tensor, mask: Tensor) -> Tensor:
 def normalise(
     values: Tensor,
     whole: Tensor,
-    mask: Tensor,
+    mask: Tensor | None,
     how: str = "additive",
     log_scales: Tensor | None = None,
 ) -> Tensor:
@@ -216,7 +216,7 @@ def normalise(
     Args:
         values: `(b, n, k)`.
         whole: `(b, k)`, v(all) - v(none).
-        mask: Bool `(b, n)`.
+        mask: Bool `(b, n)`; None where nobody is padding.
         how: "none" leaves them; "additive" moves all players alike; "precision" moves those most
             whose predicted variance is largest.
         log_scales: `(b, n, k)`, for "precision".
@@ -229,13 +229,17 @@ def normalise(
 
     Source: Ruiz et al. (1998), eq. 24, for the additive one.
     """
-    real = mask[..., None].to(values)
-    values = values * real
+    real: Tensor | float = 1.0
+    if mask is not None:
+        real = mask[..., None].to(values)
+        values = values * real
     if how == "none":
         return values
     gap = (whole - values.sum(1))[:, None]
     if how == "additive":
-        share = real / real.sum(1, keepdim=True).clamp(min=1)
+        share = real / (
+            values.shape[1] if mask is None else mask.sum(1)[:, None, None].clamp(min=1)
+        )
     elif how == "precision":
         if log_scales is None:
             raise ValueError("normalizer='precision' needs an explainer with uncertainty=True.")

@@ -143,10 +143,13 @@ class TextEncoder(nn.Module):
 
     def pack(self, read: Sequence[EncodedText]) -> Inputs:
         """A batch without padding where the network can read that, else as `collate` has it."""
-        if self.padded or self.plain or self.reader is None:
+        reader = None if self.padded or self.plain else self.reader
+        if reader is None:
             return self.collate(read)
-        device = next(self.parameters()).device
-        return {name: part.to(device) for name, part in pack_texts(read).items()}
+        packed, device = pack_texts(read), reader.device
+        if device.type == "cpu":
+            return packed
+        return {name: part.to(device) for name, part in packed.items()}
 
     @property
     def reader(self) -> PackedReader | None:
@@ -157,7 +160,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, inputs: Inputs) -> States | PackedStates:
         """States of a batch from `collate` or `pack`."""
-        if "positions" in inputs and self.reader is not None:
+        if "attention_mask" not in inputs and self.reader is not None:
             return self.reader(inputs)
         owners, counts = inputs["owners"], inputs["counts"]
         given = {k: v for k, v in inputs.items() if k not in ("owners", "counts")}

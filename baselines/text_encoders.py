@@ -38,11 +38,11 @@ class Layer:
     query: nn.Linear
     key: nn.Linear
     value: nn.Linear
-    out: nn.Linear
+    out: Callable[[Tensor], Tensor]
     norm: nn.LayerNorm
-    widen: nn.Linear
+    widen: Callable[[Tensor], Tensor]
     act: Callable[[Tensor], Tensor]
-    narrow: nn.Linear
+    narrow: Callable[[Tensor], Tensor]
     last_norm: nn.LayerNorm
     heads: int
 
@@ -67,15 +67,15 @@ class Layer:
         Returns:
             `(tokens, d)`.
         """
-        parts, at = [], 0
+        parts, at, width = [], 0, projected.shape[1] // 3
         for start, stop, kept in lengths:
-            end = at + (stop - start) * kept
-            q, k, v = rearrange(
-                projected[at:end], "(r t) (c h e) -> c r h t e", t=kept, c=3, h=self.heads
-            )
-            parts.append(
-                rearrange(F.scaled_dot_product_attention(q, k, v), "r h t e -> (r t) (h e)")
-            )
+            rows = stop - start
+            end = at + rows * kept
+            # plain views: reading a pattern takes as long as attention within one short text
+            asked = projected[at:end].view(rows, kept, 3, self.heads, width // self.heads)
+            q, k, v = asked.permute(2, 0, 3, 1, 4).unbind(0)  # each r h t e
+            mixed = F.scaled_dot_product_attention(q, k, v)
+            parts.append(mixed.transpose(1, 2).reshape(rows * kept, width))
             at = end
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -207,19 +207,25 @@ def embedding_of(network: nn.Module) -> Callable[..., Tensor]:
         network: A transformers model of the BERT family.
     """
     body: Any = network.base_model  # pyright: ignore[reportAttributeAccessIssue]
-    kind = body.config.model_type
+    parts = body.embeddings
+    types = getattr(parts, "token_type_embeddings", None)
     offset = position_offset(network)
     project = getattr(body, "embeddings_project", None)
 
     def embed(inputs: dict[str, Tensor], positions: Tensor | None = None) -> Tensor:
-        device = next(network.parameters()).device
-        given = {name: part.to(device) for name, part in inputs.items()}
+        device = parts.word_embeddings.weight.device
+        hidden = parts.word_embeddings(inputs["input_ids"].to(device))
+        if types is not None:
+            kinds = inputs.get("token_type_ids")
+            hidden = hidden + (types.weight[0] if kinds is None else types(kinds.to(device)))
         if positions is None:
-            count = given["input_ids"].shape[1]
-            positions = torch.arange(count, device=device).expand(len(given["input_ids"]), -1)
-        if kind == "distilbert":
-            given.pop("token_type_ids", None)
-        hidden = body.embeddings(**given, position_ids=positions.to(device) + offset)
+            first = parts.position_embeddings.weight[offset:]
+            hidden = hidden + first[: hidden.shape[1]]
+        else:
+            hidden = hidden + parts.position_embeddings(positions.to(device) + offset)
+        hidden = parts.LayerNorm(hidden)
+        if parts.training:
+            hidden = parts.dropout(hidden)
         return hidden if project is None else project(hidden)
 
     return embed

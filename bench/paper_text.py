@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from amortized import AmortizedExplainer, LabelStore, worth_evaluations
+from amortized.explaining import multiplied
 from baselines.explanation import Explanation
 from baselines.files import atomic_write
 from baselines.text_networks import ByAttention
@@ -230,8 +231,7 @@ def forward(
     explainer: AmortizedExplainer, read: list[Any], precision: str = "full"
 ) -> torch.Tensor:
     """Values of texts that were tokenized before."""
-    low = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
-    with torch.inference_mode(), low:
+    with torch.inference_mode(), multiplied(explainer.scale.device, precision):
         return explainer.predict(explainer.encoder.pack(read)).values  # pyright: ignore[reportArgumentType] - texts
 
 

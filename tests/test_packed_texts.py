@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from amortized import AmortizedExplainer, packed_texts
+from amortized import AmortizedExplainer, prepared
+from amortized.objectives import normalise
 from amortized.packed_texts import pack_texts
 from tests.test_amortized import words
 from tests.test_text import text_model
@@ -31,7 +32,7 @@ def test_packed_texts_are_read_as_padded_ones(kind, head) -> None:
     explainer = made(kind, head=head, normalizer="additive")
     for texts in (TEXTS, TEXTS[:1], TEXTS[3:], words(20, seed=4)):
         padded, packed = both(explainer, texts)
-        assert "positions" in explainer.encoder.pack(explainer.encoder.read(texts))
+        assert "attention_mask" not in explainer.encoder.pack(explainer.encoder.read(texts))
         assert torch.equal(padded.mask, packed.mask)
         assert torch.allclose(padded.values, packed.values, atol=1e-10)
         assert torch.allclose(padded.ends, packed.ends, atol=1e-10)
@@ -42,7 +43,7 @@ def test_packed_texts_are_read_as_padded_ones(kind, head) -> None:
 def test_tiles_of_tokens_are_read_as_all_at_once(monkeypatch) -> None:
     explainer = made()
     whole = both(explainer, TEXTS)[1]
-    monkeypatch.setattr(packed_texts, "TILE", 3)
+    monkeypatch.setattr(prepared, "TILE", 3)
     tiled = both(explainer, TEXTS)[1]
     assert torch.allclose(whole.values, tiled.values, atol=1e-10)
 
@@ -107,3 +108,26 @@ def test_a_family_of_other_parts_is_read_as_it_comes() -> None:
     inputs = explainer.encoder.pack(explainer.encoder.read(TEXTS))
     assert "attention_mask" in inputs
     assert torch.isfinite(explainer.explain(TEXTS).values).all()
+
+
+def test_an_explainer_keeps_one_copy_of_its_weights_until_they_change() -> None:
+    explainer = made()
+    both(explainer, TEXTS[:1])
+    layer = explainer.encoder.reader.layers[0]
+    held = layer.project._turned[0]
+    both(explainer, TEXTS)
+    assert layer.project._turned[0] is held
+    assert held.is_contiguous()
+    assert held.shape == (layer.layer.query.in_features, 3 * layer.layer.query.out_features)
+    explainer.float()
+    both(explainer, TEXTS)
+    assert layer.project._turned[0].dtype == torch.float32
+
+
+def test_nobody_is_padding_where_no_mask_is_given() -> None:
+    values = torch.randn(3, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    whole, everyone = torch.ones(3, 2, dtype=torch.float64), torch.ones(3, 4, dtype=torch.bool)
+    for how in ("none", "additive", "precision"):
+        said = normalise(values, whole, None, how, values)
+        assert torch.allclose(said, normalise(values, whole, everyone, how, values), atol=1e-12)
+        assert how == "none" or torch.allclose(said.sum(1), whole)

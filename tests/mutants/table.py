@@ -847,8 +847,8 @@ MUTANTS = (
     ),
     Mutant(
         bug="projections are kept when weights change in place",
-        file="amortized/packed_texts.py",
-        source="one.data_ptr() == seen.data_ptr() and one._version == version",
+        file="amortized/prepared.py",
+        source="one._version == version and one.data_ptr() == seen.data_ptr()",
         replacement="one.data_ptr() == seen.data_ptr()",
         test="test_packed_texts.py::test_weights_that_change_between_passes_change_the_answer",
     ),

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from harsanyi.images import HarsanyiForImageClassification
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-PLAYERS = ("patches", "cells", "published", "published-adamw")
-
 PAIRED = 256
 """Most players whose pairs a page tells: the half a million pairs of 1,024 cells take minutes."""
 
@@ -55,14 +53,13 @@ def train_images(
         ValueError: If the data or players are unknown, a folder has no two classes of pictures, or
             pictures cannot be read.
     """
-    from bench.image_suite import Recipe, recipe_of
+    from bench.image_suite import MODELS, Recipe, recipe_of, untrained
     from harsanyi.image_fitting import ImageSchedule
-    from harsanyi.images import HarsanyiForImageClassification, image_config
     from harsanyi.pixels import channels_of
 
     players = players or "patches"
-    if players not in PLAYERS:
-        raise ValueError(f"--players {players!r}; choose one of {', '.join(PLAYERS)}.")
+    if players not in MODELS:
+        raise ValueError(f"--players {players!r}; choose one of {', '.join(MODELS)}.")
     skipped: list[Path] = []
     if data in PICTURES and not Path(data).is_dir():
         (images, labels), (held, truth) = (load_pictures(data, part) for part in ("train", "test"))
@@ -74,16 +71,10 @@ def train_images(
         recipe = Recipe(side, {"patch": max(2, round(side / 8)), "blocks": 6}, {"epochs": 20})
         if players != "patches":
             recipe.options.pop("patch")
-    options = dict(recipe.options)
-    if players.startswith("published"):
-        options["preset"] = "chen2023-cnn"
     schedule = ImageSchedule(**recipe.schedule)
     if epochs is not None:
         schedule = dataclasses.replace(schedule, epochs=epochs)
-    kind = "patches" if players == "patches" else "cells"
-    model = HarsanyiForImageClassification(
-        image_config(recipe.size, kind, channels=channels_of(images), **options)
-    )
+    model = untrained(recipe, players, channels_of(images))
     start = time.perf_counter()
     model.fit(
         images,

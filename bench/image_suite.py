@@ -131,6 +131,24 @@ def recipe_of(name: str, model: str) -> Recipe:
     return RECIPES[name, model]
 
 
+def untrained(recipe: Recipe, model: str, channels: int) -> "HarsanyiForImageClassification":
+    """The model of a recipe before it learns anything.
+
+    Args:
+        recipe: Its side and options.
+        model: One of `MODELS`.
+        channels: Of the pictures.
+    """
+    from harsanyi.images import HarsanyiForImageClassification, image_config
+
+    players = "patches" if model == "patches" else "cells"
+    preset = {"preset": "chen2023-cnn"} if model.startswith("published") else {}
+    options = {**recipe.options, **preset}
+    return HarsanyiForImageClassification(
+        image_config(recipe.size, players, channels=channels, **options)
+    )
+
+
 def finish_image_suite(
     folder: str | PathLike[str],
     *,
@@ -251,21 +269,13 @@ def trained(
 ) -> "tuple[HarsanyiForImageClassification, float, int]":
     """The model of a recipe, its CPU-minutes of training over all starts, and its epochs."""
     from harsanyi.image_fitting import ImageSchedule
-    from harsanyi.images import HarsanyiForImageClassification, image_config
 
     recipe = recipe_of(name, model)
     images, labels = load_pictures(name, "train")
-    players = "patches" if model == "patches" else "cells"
-    options = dict(recipe.options)
-    if model.startswith("published"):
-        options["preset"] = "chen2023-cnn"
-    channels = 1 if images.ndim == 3 else 3
     folder.mkdir(parents=True, exist_ok=True)
     clock = Clock(folder / "clock.json")
     with seeded(seed):
-        fitted = HarsanyiForImageClassification(
-            image_config(recipe.size, players, channels=channels, **options)
-        )
+        fitted = untrained(recipe, model, 1 if images.ndim == 3 else 3)
         fitted.fit(
             images,
             labels,

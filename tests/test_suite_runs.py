@@ -130,6 +130,32 @@ def test_a_suite_of_pictures_is_measured_once_and_exact(few_digits, tmp_path, mo
     assert minutes.before == pytest.approx(frame["cpu_minutes"][0], rel=1e-6)  # float32 there
 
 
+@pytest.mark.parametrize(("players", "units"), [("patches", 4), ("published-adamw", 16)])
+def test_named_pictures_train_by_their_recipe(players, units, few_digits, tmp_path, monkeypatch):
+    published = image_suite.Recipe(
+        8, {"width": 8, "blocks": 1}, {"epochs": 1, "coalition_weight": 0.0}
+    )
+    monkeypatch.setitem(image_suite.RECIPES, ("digits", "published-adamw"), published)
+    monkeypatch.setattr(cli_images, "load_pictures", image_suite.load_pictures)
+    words = ["train", "images", "digits", "--players", players, "--out", tmp_path / "model"]
+    done = run(*words, "--json")
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout.splitlines()[-1])
+    assert facts["players"] == units
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["n_outputs"] == 10
+    assert "on 40 held-out pictures" in run(*words[:-1], tmp_path / "again").stdout
+
+
+def test_nothing_to_explain_among_files_is_said(album, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no picture or folder"):
+        cli_images._pictures(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="has no pictures"):
+        cli_images._pictures(tmp_path / "empty")
+    assert len(cli_images._pictures(album / "dark")) == 6
+
+
 def test_pictures_without_a_recipe_or_a_file_are_refused_by_name(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="there are patches, cells"):
         image_suite.recipe_of("digits", "magic")

@@ -9,12 +9,16 @@ _HOME: dict[str, str] = {
     "Evaluation": "evaluation",
     "NotComparable": "comparable",
     "Problem": "problems.problem",
+    "check_truth": "truth_jobs",
     "contender_table": "contenders",
     "evaluate": "evaluation",
     "ground_truth": "truth",
     "leaderboard": "standings",
+    "load_truth": "truth_jobs",
     "own_problem": "problems.own",
     "paired_difference": "evaluation",
+    "plan_truth": "truth_jobs",
+    "run_truth": "truth_jobs",
     "sampled": "contenders",
 }
 

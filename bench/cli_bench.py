@@ -38,7 +38,14 @@ def bench(
     ] = "",
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("out/bench"),
     task: Task = "auto",
-    rows: Annotated[int, typer.Option(help="Rows whose explanations are judged.")] = 24,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="With --problem: judge against what `harsanyi truth` made there."),
+    ] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(help="Rows whose explanations are judged; 24, or those of --truth."),
+    ] = None,
     tables: Annotated[str, typer.Option(help="Tables of the suite, by commas; all else.")] = "",
     models: Annotated[str, typer.Option(help="Models of the suite, by commas; all else.")] = "",
     seeds: Annotated[
@@ -58,6 +65,8 @@ def bench(
         alone = data if problem is None and suite is None else None
         if [alone, suite, problem].count(None) != 2:
             raise ValueError("pass one of: a CSV with --target, --suite NAME, --problem NAME.")
+        if truth is not None and problem is None:
+            raise ValueError(f"--truth {truth} is of a named problem; pass --problem NAME, too.")
         if suite is not None:
             from bench.registry import finish_suite
 
@@ -82,6 +91,7 @@ def bench(
                 command=command_line(),
                 guest=guest,
                 target_model=target_model,
+                truth_folder="" if truth is None else truth,
             )
         else:
             from bench.demo import run_demo
@@ -92,7 +102,13 @@ def bench(
             table = take_target(read_frame(str(data)), target, task, name=str(data))
             name = str(data and data.name.split(".")[0])
             board = run_demo(
-                table, name, out, command=command_line(), seed=seed, judged=rows, console=console
+                table,
+                name,
+                out,
+                command=command_line(),
+                seed=seed,
+                judged=24 if rows is None else rows,
+                console=console,
             ).leaderboard
         if as_json:
             print(board.to_json(orient="records"))

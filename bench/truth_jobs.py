@@ -24,6 +24,7 @@ from baselines import shards
 from baselines.coalitions import stream
 from baselines.explanation import Explanation
 from baselines.fingerprints import key_of
+from baselines.torch_calls import as_list
 from bench.problems.problem import Problem, take
 from bench.truth import EXACT_UP_TO, row_truth, stack
 
@@ -58,6 +59,14 @@ def plan_truth(
 
     Raises:
         ValueError: If the folder holds truth of another problem, budget, seed or version.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from bench import plan_truth
+        >>> from bench.problems.catalogue import named_problem
+        >>> airport, folder = named_problem("synthetic/airport", b=3), mkdtemp()
+        >>> plan_truth(airport, folder, budget=200).n_items
+        3
     """
     return shards.plan_job(
         folder, passport(problem, budget, seed, exact_up_to), len(problem), shard_size
@@ -153,7 +162,7 @@ def plan_second_pass(
     """
     plan = shards.open_job(folder)
     excess = looseness(_first_pass(folder)) / tolerance
-    rows = [row for row, ratio in enumerate(excess.tolist()) if ratio > 1]
+    rows = [row for row, ratio in enumerate(as_list(excess)) if ratio > 1]
     if not rows:
         return None
     factor = min(most, max(1, ceil(float(excess.max()) ** 2)))
@@ -201,6 +210,15 @@ def run_truth(
 
     Returns:
         Numbers of the shards that this call wrote.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from bench import plan_truth, run_truth
+        >>> from bench.problems.catalogue import named_problem
+        >>> airport, folder = named_problem("synthetic/airport", b=3), mkdtemp()
+        >>> plan = plan_truth(airport, folder, budget=200)
+        >>> run_truth(airport, folder, progress=False)
+        [0]
     """
     plan = shards.open_job(folder)
     work = truth_work(plan, problem)
@@ -212,15 +230,41 @@ def check_truth(folder: str | PathLike[str]) -> shards.Report:
 
     Args:
         folder: From `plan_truth`.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from bench import check_truth, plan_truth
+        >>> from bench.problems.catalogue import named_problem
+        >>> airport, folder = named_problem("synthetic/airport", b=3), mkdtemp()
+        >>> plan = plan_truth(airport, folder, budget=200)
+        >>> check_truth(folder).complete
+        False
     """
     return shards.check(folder)
 
 
-def load_truth(folder: str | PathLike[str]) -> Explanation:
-    """The truth of a folder that passed its check.
+def planned_rows(folder: str | PathLike[str]) -> int:
+    """Number of explicands that a truth was planned for.
+
+    Args:
+        folder: From `plan_truth`.
+
+    Raises:
+        FileNotFoundError: If there is no job.
+        ValueError: If the folder holds another kind of job.
+    """
+    config = shards.open_job(folder).config
+    if config.get("kind") != "ground truth":
+        raise ValueError(f"{folder} holds {config.get('kind', 'another job')}, no ground truth.")
+    return int(config["explicands"])
+
+
+def load_truth(folder: str | PathLike[str], problem: Problem | None = None) -> Explanation:
+    """The truth of a folder that passed its check, as `harsanyi truth` leaves it.
 
     Args:
         folder: From `plan_truth`, run and checked.
+        problem: The problem it is to judge; refused unless it is the one that was planned for.
 
     Returns:
         Values `(b, n, k)` as `ground_truth` gives them; where a second pass was planned, the mean
@@ -229,7 +273,23 @@ def load_truth(folder: str | PathLike[str]) -> Explanation:
     Raises:
         FileNotFoundError: If there is no job, or no check of either pass has passed since its
             last change.
+        ValueError: If it is the truth of another problem, or no truth.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from bench import check_truth, load_truth, plan_truth, run_truth
+        >>> from bench.problems.catalogue import named_problem
+        >>> airport, folder = named_problem("synthetic/airport", b=3), mkdtemp()
+        >>> plan = plan_truth(airport, folder, budget=200)
+        >>> written = run_truth(airport, folder, progress=False)
+        >>> check_truth(folder).complete
+        True
+        >>> load_truth(folder, airport).shape
+        (3, 30, 1)
     """
+    planned_rows(folder)
+    if problem is not None:
+        truth_work(shards.open_job(folder), problem)
     first = _first_pass(folder)
     second = shards.open_job(folder).folder / SECOND
     if not second.is_dir():

@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from baselines import shards
+from baselines import Explanation, shards
 from baselines.exact import exact_shapley
+from bench.cli import app
 from bench.problems.catalogue import named_problem
 from bench.problems.exact_nets import exact_net
 from bench.problems.problem import Problem
@@ -253,3 +256,35 @@ def test_workers_of_the_command_line_make_the_same_truth(tmp_path) -> None:
     subprocess.run(command, env={**os.environ, **words}, check=True, capture_output=True)
     assert check_truth(tmp_path).complete
     assert torch.equal(load_truth(tmp_path).values, ground_truth(problem).values)
+
+
+def test_a_stored_truth_judges_its_problem_and_no_other(tmp_path) -> None:
+    folder, game = tmp_path / "truth", named_problem("synthetic/glove", b=3)
+    words = ["--problem", "synthetic/glove", "--truth", str(folder)]
+    plan_truth(game, folder, budget=500, seed=4)
+    run_truth(game, folder, progress=False)
+    assert "has not passed its check" in refused("--out", str(tmp_path / "early"), *words)
+    check_truth(folder)
+    asked = CliRunner().invoke(app, ["bench", *words, "--out", str(tmp_path / "run"), "--json"])
+    assert asked.exit_code == 0, asked.output
+    board = pd.DataFrame(json.loads(asked.stdout.splitlines()[-1]))
+    stored = Explanation.load(tmp_path / "run" / "explanations.safetensors")
+    assert torch.equal(stored.values, load_truth(folder, game).values)
+    assert set(board["n_explicands"]) == {3}
+    assert "holds the truth of 3" in refused("--rows", "5", *words)
+    assert "rows, model or game differ" in refused(
+        "--problem", "synthetic/airport", "--truth", str(folder), "--out", str(tmp_path / "other")
+    )
+    assert "--problem" in refused("--suite", "smoke", "--truth", str(folder))
+    with pytest.raises(ValueError, match="rows, model or game differ"):
+        load_truth(folder, named_problem("synthetic/airport", b=3))
+    shards.plan_job(tmp_path / "labels", {"kind": "labels"}, 3, 2)
+    with pytest.raises(ValueError, match="no ground truth"):
+        load_truth(tmp_path / "labels")
+
+
+def refused(*words: str) -> str:
+    """What the command says when it refuses."""
+    asked = CliRunner().invoke(app, ["bench", *words])
+    assert asked.exit_code != 0
+    return asked.output

@@ -39,6 +39,11 @@ def as_examples(given: Any) -> Examples:  # noqa: ANN401 - texts, arrays, frames
         given = torch.from_numpy(np.ascontiguousarray(given))
     if isinstance(given, Tensor):
         return _numbers(given)
+    if not hasattr(given, "__iter__"):
+        raise TypeError(
+            f"examples is a {type(given).__name__}; texts, pairs of texts or a tensor of numbers are "
+            "needed."
+        )
     texts = [tuple(one) if isinstance(one, list) else one for one in given]
     if not texts:
         raise ValueError("examples is empty; pass at least one.")

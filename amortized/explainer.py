@@ -23,6 +23,7 @@ from amortized.heads import NARROW, ends_head, make_head, read_head
 from amortized.objectives import Prediction, normalise
 from amortized.playing import GameCard, GameFactory
 from amortized.starting import start_encoder, target_spec
+from baselines.arguments import is_a, whole
 from baselines.explanation import Explanation
 from baselines.randomness import seeded
 from baselines.saved_models import (
@@ -171,6 +172,8 @@ class AmortizedExplainer(PreTrainedModel):
             game=dataclasses.asdict(card),
             training=training,
         )
+        if generator is not None and not is_a(generator, torch.Generator):
+            raise TypeError(f"generator={generator!r}; pass a torch.Generator, or None.")
         seed = 0 if generator is None else int(torch.randint(2**31, (), generator=generator))
         with seeded(seed):
             explainer = cls(config)
@@ -311,6 +314,7 @@ class AmortizedExplainer(PreTrainedModel):
         from amortized.explaining import explain
         from amortized.refinement import refine_explanation
 
+        refine = whole(refine, "refine", "a number of fresh pairs")
         if unbiased and not refine:
             raise ValueError(
                 f"unbiased=True and refine={refine}: the unbiased mode needs fresh evaluations; pass "

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from amortized.examples import as_examples, pick
+from baselines.arguments import whole
 from baselines.explanation import Explanation
 from baselines.game import Game
 
@@ -35,7 +36,7 @@ def explain(
     Raises:
         ValueError: If exact ends are wanted and no model is attached.
     """
-    if batch_size < 1:
+    if whole(batch_size, "batch_size") < 1:
         raise ValueError(f"batch_size={batch_size}; it must be positive.")
     if precision not in ("full", "bf16"):
         raise ValueError(f"precision={precision!r} is unknown; use 'full' or 'bf16'.")

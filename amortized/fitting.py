@@ -14,6 +14,7 @@ from amortized.labelled import Labels
 from amortized.labels import LabelStore
 from amortized.objectives import Batch, Objective, Prediction, make_objective
 from baselines import training
+from baselines.arguments import real
 
 if TYPE_CHECKING:
     from amortized.explainer import AmortizedExplainer
@@ -286,6 +287,8 @@ def _settings(explainer: "AmortizedExplainer", given: dict[str, Any]) -> dict[st
     found = {}
     for name, default in defaults.items():
         found[name] = given[name] if given[name] is not None else preset.get(name, default)
+    if real(found["lr"], "lr") < 0:
+        raise ValueError(f"lr={found['lr']}; a learning rate is not negative.")
     return found
 
 

@@ -222,8 +222,9 @@ def explain(
             )
             print(json.dumps(facts)) if as_json else _console().print(shown)
             return
-        if text and not model.is_dir():
-            raise FileNotFoundError(f"no folder {model}; pass one that harsanyi train wrote.")
+        if text and not (model / "config.json").is_file():
+            lacks = "model in" if model.is_dir() else "folder"
+            raise FileNotFoundError(f"no {lacks} {model}; pass one that harsanyi train wrote.")
         if text:
             raise ValueError(f"--text is for models of texts; {model} holds another one.")
         if data is None:

@@ -360,3 +360,20 @@ def test_a_teacher_speaks_in_explanations_of_the_same_players(games, tmp_path):
 
     with pytest.raises(ValueError, match="they must agree on who plays"):
         LabelStore(tmp_path / "b").generate(games, some_rows(3), teacher=shorter, progress=False)
+
+
+def test_arguments_of_no_use_are_refused_by_name(games, labels):
+    made = AmortizedExplainer.from_target(games, some_rows(8))
+    x = some_rows(2)
+    with pytest.raises(TypeError, match="examples is a NoneType"):
+        made.explain(None)
+    with pytest.raises(TypeError, match="examples is a int"):
+        LabelStore("unused").plan(games, 3)
+    for words_ in ({"refine": 1.5}, {"refine": "2"}, {"batch_size": None}):
+        with pytest.raises(TypeError, match=f"{next(iter(words_))}="):
+            made.explain(x, **words_)
+    with pytest.raises(TypeError, match="generator=3"):
+        AmortizedExplainer.from_target(games, some_rows(8), generator=3)
+    for rate, error in ((float("nan"), ValueError), (-1e-3, ValueError), ("fast", TypeError)):
+        with pytest.raises(error, match="lr="):
+            made.fit(labels, lr=rate, **ONE)

@@ -84,13 +84,17 @@ def test_other_libraries_bars_stay_out_of_what_a_command_says(trained):
 
 def test_what_cannot_be_done_is_said_in_one_line(trained, tmp_path):
     folder, _ = trained
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "harsanyi"}')
     for words, told in (
         (("explain", folder / "model"), "nothing to explain"),
         (("train", "text", folder / "none.tsv"), "none.tsv"),
         (("train", "text", folder / "texts.tsv", "--design", "lstm"), "lstm"),
         (("train", "text", folder / "texts.tsv", "--players", "cells"), "words or tokens"),
         (("explain", tmp_path / "none", "--text", "a"), "no folder"),
-        (("explain", tmp_path, "--text", "a"), "--text is for models of texts"),
+        (("explain", tmp_path, "--text", "a"), "no model in"),
+        (("explain", other, "--text", "a"), "--text is for models of texts"),
     ):
         code, output = call(*words)
         assert code == 2

@@ -26,9 +26,11 @@ def check_labels(texts: Sequence[Text], labels: Sequence[Any]) -> None:
 
 
 def classes_of(labels: Sequence[Any]) -> list[Any]:
-    found = set(plain_labels(labels))
-    if not all(isinstance(y, str | int | bool | float) for y in found):
-        raise TypeError("labels must be strings or numbers.")
+    given = plain_labels(labels)
+    for row, y in enumerate(given):
+        if not isinstance(y, str | int | bool | float):
+            raise TypeError(f"labels[{row}] is a {type(y).__name__}; pass strings or numbers.")
+    found = set(given)
     if len(found) < 2:
         raise ValueError(f"labels has one class only ({found}); a classifier needs at least 2.")
     return sorted(found, key=lambda y: (isinstance(y, str), y))

@@ -124,6 +124,16 @@ def test_what_cannot_be_scored_is_refused_by_name():
         model.score(query, documents, [[True]])
     with pytest.raises(TypeError, match="flags"):
         model.score(query, documents[:1], [["no"] * len(documents[0])])
+    with pytest.raises(ValueError, match="floor is nan"):
+        MaxSim(floor=float("nan"))
+    with pytest.raises(ValueError, match="query has 1 tokens and 3 vectors"):
+        model.explain((["one"], torch.ones(3, 4)), documents)
+
+
+def test_vectors_may_keep_their_lengths():
+    query, document = torch.tensor([[3.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 9.0]])
+    assert MaxSim(normalise=False).score(query, [document]).tolist() == [6.0]
+    assert MaxSim().score(query, [document]).tolist() == [1.0]
 
 
 def test_vectors_of_two_precisions_meet_in_the_wider():

@@ -130,8 +130,13 @@ def test_a_suite_of_pictures_is_measured_once_and_exact(few_digits, tmp_path, mo
     assert minutes.before == pytest.approx(frame["cpu_minutes"][0], rel=1e-6)  # float32 there
 
 
-@pytest.mark.parametrize(("players", "units"), [("patches", 4), ("published-adamw", 16)])
-def test_named_pictures_train_by_their_recipe(players, units, few_digits, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("players", "units", "preset"),
+    [("patches", 4, None), ("published-adamw", 16, "chen2023-cnn")],
+)
+def test_named_pictures_train_by_their_recipe(
+    players, units, preset, few_digits, tmp_path, monkeypatch
+):
     published = image_suite.Recipe(
         8, {"width": 8, "blocks": 1}, {"epochs": 1, "coalition_weight": 0.0}
     )
@@ -144,6 +149,7 @@ def test_named_pictures_train_by_their_recipe(players, units, few_digits, tmp_pa
     assert facts["players"] == units
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config["n_outputs"] == 10
+    assert config["recipe"]["preset"] == preset
     assert "on 40 held-out pictures" in run(*words[:-1], tmp_path / "again").stdout
 
 

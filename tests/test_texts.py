@@ -13,6 +13,7 @@ from baselines import PresenceGame, TableGame
 from baselines.coalitions import all_coalitions
 from baselines.exact import exact_shapley
 from harsanyi import HarsanyiForTextClassification
+from harsanyi.sentence_encoders import encode_sentences, named_encoder
 from harsanyi.texts import DESIGNS, specs_of
 from harsanyi.vocabulary import check_texts, encode, split_sentences, word_tokenizer
 
@@ -404,6 +405,42 @@ def test_sentences_can_be_players_behind_any_encoder(tmp_path):
     assert torch.equal(loaded.explain([text]).values, e.values)
 
 
+def test_an_encoder_in_a_folder_is_found_again_by_a_loaded_model(tmp_path):
+    """What the folder holds reads sentences as it did, padding and the order of batches aside."""
+    from tests.test_text import classifier, wordpiece
+
+    classifier().base_model.save_pretrained(tmp_path / "encoder")
+    wordpiece().save_pretrained(tmp_path / "encoder")
+    texts = ["The film was good. A great story!", "The film was bad. Dull."] * 8
+    folder = str(tmp_path / "encoder")
+    model = HarsanyiForTextClassification.from_texts(
+        texts, [1, 0] * 8, players="sentences", encoder=folder, design="bag", **SMALL
+    )
+    model.save_pretrained(tmp_path / "model")
+    loaded = HarsanyiForTextClassification.from_pretrained(tmp_path / "model")
+    said = loaded.explain(texts[:2])
+    assert torch.equal(said.values, model.explain(texts[:2]).values)
+    assert said.players[0] == ("The film was good.", "A great story!")
+    encode_all = named_encoder(folder, batch_size=1)
+    many = named_encoder(folder, batch_size=3)(["Dull.", "A long story!", "good", "bad"])
+    alone = encode_all(["Dull.", "A long story!", "good", "bad"])
+    assert many.shape == (4, 16)
+    assert (many - alone).abs().max() < 1e-5
+    assert model.explain([""]).shape[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda sentences: np.zeros((len(sentences), 3)), r"returned \(1, 3\) for 1 sentences"),
+        (lambda sentences: np.full((len(sentences), 2), np.nan), "returned NaN or infinity"),
+    ],
+)
+def test_an_encoder_that_answers_otherwise_is_refused(answer, words):
+    with pytest.raises(ValueError, match=words):
+        encode_sentences(answer, ["one sentence"], 2)
+
+
 def test_given_vectors_are_kept_as_they_are():
     words = ["good", "bad", "not", "a", "film"]
     matrix = np.random.default_rng(0).normal(size=(5, 12))
@@ -414,6 +451,12 @@ def test_given_vectors_are_kept_as_they_are():
     assert (e.values - enumerated(model, "not a good film").values).abs().max() <= 1e-10
     with pytest.raises(ValueError, match="one row per distinct word"):
         HarsanyiForTextClassification.from_texts(TEXTS, LABELS, embeddings=(words, matrix[1:]))
+    named = dict(zip(words, matrix.tolist(), strict=True))
+    same = HarsanyiForTextClassification.from_texts(
+        TEXTS, LABELS, embeddings=named, **{**SMALL, "epochs": 1}
+    )
+    kept = same.net.embedding.weight[2:].detach().numpy()
+    assert np.allclose(kept, matrix, atol=1e-6)
 
 
 def test_float64_is_trained_and_kept(tmp_path):
@@ -468,6 +511,14 @@ def test_more_classes_and_numbers_as_targets():
         (["a", "b"], [0, 1], {"dropout": -1}, ValueError, "dropout"),
         (["a", "b"], [0, 1], {"random_state": 2**70}, ValueError, "random_state"),
         (["a", "b"], [0, 1], {"random_state": "0"}, TypeError, "random_state"),
+        (["a", "b"], [0, 1], {"encoder": letters}, ValueError, "encoder= is for players"),
+        (["a", "b"], [0, 1], {"embeddings": {"a": [np.nan]}}, ValueError, "embeddings holds NaN"),
+        (
+            ["a", "b"], [0, 1], {"embeddings": {"a": [1.0]}, "players": "tokens"}, ValueError,
+            "embeddings= name words",
+        ),
+        (["a", "b"], [0, 1], {"design": []}, ValueError, "design names no part"),
+        (["a", "b"], [[0], [1]], {}, TypeError, r"labels\[0\] is a list"),
     ],
 )  # fmt: skip
 def test_unusable_arguments_are_refused_by_name(texts, labels, options, error, words):

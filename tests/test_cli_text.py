@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli import app
+from bench.problems.text_data import read_texts
 
 ROWS = [
     ("a good film", "pos"), ("not a good film", "neg"), ("a bad film", "neg"),
@@ -99,3 +100,10 @@ def test_what_cannot_be_done_is_said_in_one_line(trained, tmp_path):
         code, output = call(*words)
         assert code == 2
         assert told in " ".join(output.split())
+
+
+def test_a_file_without_a_header_is_told_of(tmp_path):
+    path = tmp_path / "bare.tsv"
+    path.write_text("a good film\t1\na bad film\t0\n")
+    with pytest.warns(UserWarning, match="the one named 'a good film'"):
+        assert read_texts(path).texts == ["a bad film"]

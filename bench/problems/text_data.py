@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +100,9 @@ def read_texts(path: str | Path) -> TextData:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If its kind is unknown, it holds no text, or a label or text is missing.
+
+    Warns:
+        UserWarning: If the header seems to be a text, which is then not read.
     """
     path = Path(path)
     if not path.is_file():
@@ -107,6 +111,12 @@ def read_texts(path: str | Path) -> TextData:
     names = rows.column_names
     column = next((c for c in ("text", "sentence", "premise") if c in names), names[0])
     second = next((c for c in ("text_pair", "sentence2", "hypothesis") if c in names), None)
+    if " " in column.strip():  # what a file without a header line starts with
+        warnings.warn(
+            f"{path} has no column text; reading the one named {column!r:.60}. If that is a text, "
+            "put a header line above it.",
+            stacklevel=2,
+        )
     texts: list[Any] = list(rows[column])
     if second is not None:
         texts = list(zip(texts, rows[second], strict=True))

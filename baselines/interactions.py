@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from itertools import combinations
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -386,9 +385,3 @@ class Interactions:
             return cls(**fields, **words)
         except TypeError as error:
             raise ValueError(f"{path} holds no complete interactions ({error}).") from error
-
-
-def all_sets(n_players: int, order: int) -> list[tuple[int, ...]]:
-    """Every set of 1 to `order` of `n_players` players, by size, then lexicographically."""
-    sizes = range(1, min(order, n_players) + 1)
-    return [players for size in sizes for players in combinations(range(n_players), size)]

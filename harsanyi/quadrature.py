@@ -28,34 +28,17 @@ _ELLIPSES = tuple(1 + 0.1 * 1.6**step for step in range(16))  # 1.1 to about 115
 
 
 @lru_cache(maxsize=128)
-def _legendre(n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    points, weights = np.polynomial.legendre.leggauss(n_nodes)
-    return (points + 1) / 2, weights / 2
-
-
-def gauss_legendre(
-    n_nodes: int, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
-) -> tuple[Tensor, Tensor]:
+def legendre_rule(n_nodes: int) -> tuple[tuple[float, float], ...]:
     """Points and weights that integrate polynomials of degree 2 n_nodes - 1 over [0, 1].
 
     Args:
         n_nodes: Number of points, at least 1.
-        dtype: Floating type of the answer.
-        device: Device of the answer.
 
     Returns:
-        Points `(q,)` inside (0, 1), ascending, and weights `(q,)` that sum to 1.
-
-    Raises:
-        ValueError: If `n_nodes` is below 1.
+        Pairs (point, weight), points ascending inside (0, 1), weights summing to 1.
     """
-    if n_nodes < 1:
-        raise ValueError(f"n_nodes is {n_nodes}; a quadrature needs at least 1 node.")
-    points, weights = _legendre(n_nodes)
-    return (
-        torch.as_tensor(points, dtype=dtype, device=device),
-        torch.as_tensor(weights, dtype=dtype, device=device),
-    )
+    points, weights = np.polynomial.legendre.leggauss(n_nodes)
+    return tuple(zip(((points + 1) / 2).tolist(), (weights / 2).tolist(), strict=True))
 
 
 def exact_nodes(n_factors: int) -> int:
@@ -112,12 +95,6 @@ def fewest_nodes(bound: Callable[[int], Tensor], most: int, tolerance: float) ->
         else:
             low = middle + 1
     return low
-
-
-def legendre_rule(n_nodes: int) -> list[tuple[float, float]]:
-    """The nodes of `gauss_legendre` as pairs (point, weight) of plain numbers."""
-    points, weights = _legendre(n_nodes)
-    return list(zip(points.tolist(), weights.tolist(), strict=True))
 
 
 def others(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines import Interactions
-from baselines.interactions import INDICES, all_sets
+from baselines.interactions import INDICES
 from harsanyi import Boxes, Dividends, Products
 from harsanyi.indices import bernoulli, coefficient
 from tests.factored_games import KINDS, close, moebius, random_game, table
@@ -32,6 +32,12 @@ def outside(values, index, order):
 @pytest.fixture(scope="module")
 def tables():
     return {kind: table(random_game(kind, N, seed=5)) for kind in KINDS}
+
+
+def all_sets(n_players, order):
+    """Every set of 1 to `order` of `n_players` players, by size, then lexicographically."""
+    sizes = range(1, min(order, n_players) + 1)
+    return [players for size in sizes for players in combinations(range(n_players), size)]
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
@@ -74,7 +80,7 @@ def test_factored_and_written_out_games_have_the_same_interactions(index):
     for order in (2, 3, 8):
         short, long = game.interactions(index, order), plain.interactions(index, order)
         for some in all_sets(8, order):
-            close(short[some], long[some], 1e-10)
+            close(short[some], long[some], 1e-8 if index == "FSII" else 1e-10)
 
 
 @pytest.mark.parametrize("n", [64, 65, 128])

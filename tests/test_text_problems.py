@@ -11,7 +11,6 @@ from bench.contenders import sampled
 from bench.problems import named_problem, problem_names
 from bench.problems.text import target_problem, text_problem
 from bench.problems.text_data import TextData, load_texts, read_texts
-from bench.problems.text_rationales import RATIONALES, load_rationales
 from bench.problems.text_targets import Recipe, train_target
 from bench.problems.text_templates import TemplateGame, template_texts
 
@@ -125,8 +124,6 @@ def test_unknown_names_are_refused():
         train_target(
             TextData("none", ["a"], [0], ("x",)), TextData("none", ["a"], [0], ("x",)), None
         )
-    with pytest.raises(ValueError, match="unknown"):
-        load_rationales("movies")
 
 
 @pytest.mark.usefixtures("data_folder")
@@ -139,13 +136,3 @@ def test_texts_of_the_data_folder_have_labels_of_their_classes(name):
         few = data.first(50).dataset()
         assert few.num_rows == 50
         assert "label" in few.column_names
-
-
-@pytest.mark.usefixtures("data_folder")
-@pytest.mark.parametrize("name", RATIONALES)
-def test_people_marked_the_words_between_spaces(name):
-    found = load_rationales(name, "val")
-    assert len(found.texts) == len(found.labels) == len(found.marks) > 100
-    for text, marks in list(zip(found.texts, found.marks, strict=True))[:50]:
-        assert len(text.split()) == len(marks)
-    assert set(found.labels) == {0, 1}

@@ -33,11 +33,24 @@ def learn_columns(frame: Any) -> tuple[Column, ...]:  # noqa: ANN401 - a pandas 
         TypeError: If a column is neither numbers nor categories, such as dates.
         ValueError: If two columns have one name.
     """
+    names = check_names(frame)
+    return tuple(_learn(name, frame.iloc[:, i]) for i, name in enumerate(names))
+
+
+def check_names(frame: Any) -> list[str]:  # noqa: ANN401
+    """Names of a frame's columns, once no two are alike.
+
+    Args:
+        frame: A pandas DataFrame.
+
+    Raises:
+        ValueError: If two columns have one name.
+    """
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"X has several columns named {twice}; a player needs a name of its own.")
-    return tuple(_learn(name, frame.iloc[:, i]) for i, name in enumerate(names))
+    return names
 
 
 def _learn(name: str, column: Any) -> Column:  # noqa: ANN401

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from harsanyi.columns import category_code
+from harsanyi.columns import category_code, check_names
 from harsanyi.table import Column
 
 
@@ -22,13 +22,14 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> Any:  # noqa: ANN401
 
     Raises:
         TypeError: If X is sparse or holds objects that are no labels.
-        ValueError: If X is empty, of another width, or has other column names.
+        ValueError: If X is empty, of another width, or has other column names or one twice.
     """
     import pandas as pd
     from sklearn.utils.validation import validate_data
 
     if isinstance(X, pd.DataFrame):
         frame: Any = X  # scikit-learn's own hints admit no frame
+        check_names(frame)
         validate_data(estimator, frame, reset=reset, skip_check_array=True)
         if X.shape[0] == 0 or X.shape[1] == 0:
             raise ValueError(

@@ -313,7 +313,7 @@ def test_bad_fits_are_refused_by_name():
         HarsanyiClassifier(**FAST).fit(frame, y[:5])
     with pytest.raises(TypeError, match="'day'"):
         HarsanyiClassifier(**FAST).fit(frame.assign(day=pd.Timestamp("2020-01-01")), y)
-    with pytest.raises(ValueError, match="unique column names"):
+    with pytest.raises(ValueError, match="several columns named"):
         HarsanyiClassifier(**FAST).fit(frame.set_axis(["a", "b", "c", "d", "a"], axis=1), y)
     with pytest.raises(ValueError, match="sample_weight"):
         HarsanyiClassifier(**FAST).fit(frame, y, sample_weight=-np.ones(60))

@@ -61,8 +61,7 @@ def amortized_on(
         labels = Labels.now(model, known, pairs)
         explainer = AmortizedExplainer.from_target(model, known, **(construct or {}))
         explainer.fit(labels, **{"progress": False, **training})
-        if model is not problem.game:  # from here on what it asks is on the meter
-            explainer.attach(problem.game)
+        explainer.attach(problem.game)  # from here on what it asks is on the meter
         return AmortizedContender(explainer, refine)
 
     return contender
@@ -101,11 +100,12 @@ def training_examples(problem: Problem, most: int = EXAMPLES) -> Any:  # noqa: A
     name, _, seed = problem.name.partition("@")
     name = name.split("/")[0]
     if name in TEXT_SETS and hasattr(problem.model, "network"):
+        from amortized.examples import is_blank
         from bench.problems.text_data import load_texts
 
         judged = set(map(str, problem.x))
         texts = load_texts(name).first(4 * most).texts
-        full = [text for text in texts if "".join(text).strip() and str(text) not in judged]
+        full = [text for text in texts if not is_blank(text) and str(text) not in judged]
         return full[:most]
     if name in TABLES:
         import torch

@@ -270,9 +270,7 @@ def read(data: str) -> list[Any]:
 
     known = data in TEXT_SETS and not Path(data).exists()
     found = load_texts(data) if known else read_texts(data)
-    texts = [
-        text for text in found.texts if not is_blank((text,) if isinstance(text, str) else text)
-    ]
+    texts = [text for text in found.texts if not is_blank(text)]
     if not texts:
         raise ValueError(f"{data} holds no text with a word in it.")
     return texts

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from amortized.examples import is_blank
 from bench import metrics
 from bench.problems.text_data import load_texts
 from bench.text_bench import FRESH, Bench, judged, saved
@@ -41,7 +42,7 @@ def transfer(bench: Bench, others: Sequence[str] | None = None) -> dict[str, Any
     found = {home: on_texts(bench, bench.test, "truth")}
     for name in OTHERS.get(home, ("yelp",)) if others is None else others:
         drawn = load_texts(name, "test").first(len(bench.test)).texts
-        texts = [text for text in drawn if "".join(text).strip()]
+        texts = [text for text in drawn if not is_blank(text)]
         found[name] = on_texts(bench, texts, f"truth-{name}")
     return {"sets": found}
 

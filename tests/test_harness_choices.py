@@ -19,10 +19,11 @@ from bench.problems.catalogue import named_problem
 from bench.problems.image_boxes import image_problem
 from bench.problems.models import coded, fit_box
 from bench.problems.tabular import Table, load, split
+from bench.problems.text import target_problem
 from bench.problems.text_data import TextData
 from bench.problems.text_targets import TextRows, text_target
 from bench.truth import stack
-from tests.test_text import wordpiece
+from tests.test_text import classifier, wordpiece
 
 
 def table(rows: int = 30) -> Table:
@@ -113,7 +114,7 @@ def test_every_gradient_has_its_row_and_an_unbiased_one_says_so(monkeypatch):
 
 
 def test_examples_to_train_on_are_never_those_that_are_judged(monkeypatch):
-    texts = ["good film", " ", "bad film", "a plot"]
+    texts = ["good film", "\u200b", "bad film", "a plot"]
     monkeypatch.setattr(
         "bench.problems.text_data.load_texts", lambda name: TextData(name, texts, [0, 1, 0, 1], ())
     )
@@ -123,6 +124,17 @@ def test_examples_to_train_on_are_never_those_that_are_judged(monkeypatch):
     )
     problem = dataclasses.replace(problem, model=networked(0))
     assert sorted(amortized_contender.training_examples(problem)) == ["a plot", "good film"]
+
+
+def test_texts_of_nothing_that_is_seen_are_left_out_of_a_problem(tmp_path):
+    classifier().save_pretrained(tmp_path)
+    wordpiece().save_pretrained(tmp_path)
+    texts = TextData("mine", ["\u200b", "good film", " "], [0, 1, 0], ("no", "yes"))
+    problem = target_problem("mine", tmp_path, texts)
+    assert problem.x == ["good film"]
+    assert problem.y == [1]
+    with pytest.raises(ValueError, match="data 'mine' has no text with a word in it"):
+        target_problem("mine", tmp_path, TextData("mine", ["\u200b", " "], None, ()))
 
 
 def test_a_table_of_the_suite_is_learned_from_its_training_rows():

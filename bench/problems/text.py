@@ -87,10 +87,11 @@ def target_problem(
         OSError: If there is no such target.
         ValueError: If no text is left.
     """
+    from amortized.examples import is_blank
     from baselines.text import TextModel
 
     model = TextModel.from_pretrained(target, players=players, removal=removal, **options)
-    full = [i for i, text in enumerate(data.texts) if "".join(text).strip()]
+    full = [i for i, text in enumerate(data.texts) if not is_blank(text)]
     if not full:
         raise ValueError(f"data {data.name!r} has no text with a word in it.")
 

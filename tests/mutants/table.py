@@ -1083,7 +1083,7 @@ MUTANTS = (
     Mutant(
         bug="the rows that are judged are among those trained on",
         file="bench/amortized_contender.py",
-        source="and str(text) not in judged]",
+        source=" and str(text) not in judged]",
         replacement="]",
         test="test_harness_choices.py::test_examples_to_train_on_are_never_those_that_are_judged",
     ),

@@ -70,7 +70,7 @@ def ratio_interval(
     if b == 0 or scale.mean() <= 0:
         return Interval(np.nan, np.nan, np.nan)
 
-    unit = np.abs(scores).max() or 1.0  # cubes of 1e-30 would be zero in the bootstrap
+    unit = float(np.abs(scores).max()) or 1.0  # cubes of 1e-30 would be zero in the bootstrap
     scores = scores / unit
 
     def ratio(rows: np.ndarray, runs: np.ndarray | None = None, axis: int = -1) -> np.ndarray:

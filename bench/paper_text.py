@@ -202,8 +202,13 @@ def speed(bench: Bench, evaluations: int = 2000, rounds: int = 4) -> dict[str, A
     passes = [name for name in found if name != "sampler"]
     found |= {f"speed_up_{name}": found["sampler"] / found[name] for name in passes}
     if find_spec("captum"):
-        beside = cpu_in_turns({"captum": each(lambda x: captum(bench, x, evaluations), slow)}, 1)
-        beside |= cpu_in_turns({"pass": each(lambda x: forward(explainer, [x]), read[:3])}, rounds)
+        beside = cpu_in_turns(
+            {
+                "captum": each(lambda x: captum(bench, x, evaluations), slow),
+                "pass": each(lambda x: forward(explainer, [x]), read[: len(slow)]),
+            },
+            2,
+        )
         found["captum"] = beside["captum"] / len(slow)
         found["speed_up_over_captum_pass_1"] = beside["captum"] / beside["pass"]
         found["speed_up_over_captum_pass_64"] = found["captum"] / found["pass_64"]

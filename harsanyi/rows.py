@@ -238,7 +238,11 @@ def baseline_row(
             raise ValueError(f"baseline={given!r}; pass 'mean', 'learned' or one raw row.")
         return row
     if hasattr(given, "to_dict") and not isinstance(given, Mapping):
-        given = given.to_dict() if getattr(given, "ndim", 2) == 1 else given.iloc[0].to_dict()
+        if getattr(given, "ndim", 2) == 2:
+            if len(given) != 1:
+                raise ValueError(f"baseline is a frame of {len(given)} rows; pass one raw row.")
+            given = given.iloc[0]
+        given = given.to_dict()
     if not isinstance(given, Mapping):
         if not hasattr(given, "__iter__"):
             raise TypeError(

@@ -314,6 +314,28 @@ def test_pictures_become_tensors_by_their_shapes():
     assert channels_of(np.zeros((4, 9, 9, 3))) == 3
     assert channels_of(np.zeros((4, 9, 9))) == 1
     assert channels_of([Image.new("L", (4, 4)), Image.new("RGB", (4, 4))]) == 3
+    assert channels_of([np.zeros((4, 4)), np.zeros((4, 4, 3))]) == 3
+    wide = Image.fromarray(np.full((4, 4), 65535, np.int32))
+    dim = Image.fromarray(np.full((4, 4), 51, np.int32))
+    listed = np.full((4, 4), 0.5).tolist()
+    bits = np.ones((4, 4), bool)
+    found = as_images([wide, dim, listed, bits], (4, 4), 1).amax((1, 2, 3))
+    assert found.tolist() == pytest.approx([1.0, 0.2, 0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ([object()], TypeError, "images holds a object"),
+        ([np.zeros((2, 2, 2, 2))], ValueError, r"a picture has shape \(2, 2, 2, 2\)"),
+        (np.zeros((1, 1, 1, 2, 2)), ValueError, r"images have shape \(1, 1, 1, 2, 2\)"),
+        (np.zeros((1, 2, 5, 5)), ValueError, "a picture has 2 channels; the model reads 3"),
+        (np.zeros((1, 4, 4), np.int64), TypeError, r"images are torch\.int64"),
+    ],
+)
+def test_what_is_no_picture_is_refused_by_its_shape_or_kind(given, error, said):
+    with pytest.raises(error, match=said):
+        as_images(given, (4, 4), 3)
 
 
 def test_shifts_and_flips_move_pictures_and_draw_from_their_generator(generator):

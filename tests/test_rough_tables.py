@@ -81,6 +81,11 @@ def test_a_column_without_known_cells_can_be_a_player(parts, known):
         ("patience", -1, ValueError),
         ("baseline", 3, TypeError),
         ("baseline", "median", ValueError),
+        ("baseline", pd.DataFrame({"a": []}), ValueError),
+        ("baseline", pd.DataFrame({"a": [1.0, 2.0]}), ValueError),
+        ("baseline", [0.0, float("inf"), 0.0], ValueError),
+        ("baseline", [0.0], ValueError),
+        ("random_state", "0", TypeError),
         ("class_weight", {0: -1, 1: 1}, ValueError),
     ],
 )
@@ -217,3 +222,31 @@ def test_a_header_that_names_no_player_is_refused(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(ValueError, match=words):
         read_frame(path)
+
+
+@pytest.mark.parametrize("form", ["frame", "series", "list", "mapping"])
+def test_a_baseline_is_one_row_in_any_form(form):
+    X, y = table()
+    row = {"a": 0.5, "b": -1.0, "c": 2.0}
+    given = {
+        "frame": pd.DataFrame([row]),
+        "series": pd.Series(row),
+        "list": list(row.values()),
+        "mapping": row,
+    }[form]
+    model = HarsanyiClassifier(**QUICK, parts=("additive",), baseline=given).fit(X, y)
+    assert model.baseline_.tolist() == list(row.values())
+
+
+@pytest.mark.parametrize("kind", [np.random.RandomState, np.random.default_rng])
+def test_a_generator_for_a_seed_gives_the_same_model_and_is_not_stored(kind, tmp_path):
+    X, y = table()
+    settings = {**QUICK, "parts": ("additive",)}
+    one, two = (
+        HarsanyiClassifier(**{**settings, "random_state": kind(7)}).fit(X, y) for _ in range(2)
+    )
+    assert np.array_equal(one.logits(X), two.logits(X))
+    one.save_pretrained(tmp_path)
+    again = HarsanyiClassifier.from_pretrained(tmp_path)
+    assert np.array_equal(again.logits(X), one.logits(X))
+    assert again.random_state is None

@@ -24,6 +24,7 @@ class SideBySide:
     """
 
     def __init__(self, *maps: Any) -> None:  # noqa: ANN401 - what has a weight and a bias
+        self.maps = maps
         # a module's own look-up of its weight costs more than all that is compared
         self._kept: list[dict[str, Tensor]] = [each._parameters for each in maps]
         self._stamp: list[tuple[int, int]] = []
@@ -37,8 +38,11 @@ class SideBySide:
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """What the maps make of tokens `(t, d)`, `(t, outputs of all)`."""
-        weights = [each["weight"] for each in self._kept]
-        biases = [each["bias"] for each in self._kept]
+        try:
+            weights = [each["weight"] for each in self._kept]
+            biases = [each["bias"] for each in self._kept]
+        except KeyError:  # pruned or parametrized since: the modules know their weights
+            return joined([each(tokens) for each in self.maps], -1)
         if torch.is_grad_enabled() or weights[0].is_inference():
             return nn.functional.linear(tokens, joined(weights), joined(biases))
         parts = weights + biases
@@ -49,9 +53,9 @@ class SideBySide:
         return torch.addmm(self._turned[1], tokens, self._turned[0])
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
+def joined(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors one behind the other; the tensor itself where there is but one."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), axis)
 
 
 class PreparedLayer:

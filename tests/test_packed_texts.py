@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch.nn.utils import parametrizations, prune
 
 from amortized import AmortizedExplainer, prepared
 from amortized.objectives import normalise
@@ -131,3 +132,17 @@ def test_nobody_is_padding_where_no_mask_is_given() -> None:
         said = normalise(values, whole, None, how, values)
         assert torch.allclose(said, normalise(values, whole, everyone, how, values), atol=1e-12)
         assert how == "none" or torch.allclose(said.sum(1), whole)
+
+
+def test_pruned_and_parametrized_weights_are_read_as_they_are_now() -> None:
+    explainer = made()
+    before = both(explainer, TEXTS)[1].values
+    layer = explainer.encoder.network.encoder.layer[0]
+    prune.l1_unstructured(layer.attention.self.key, "weight", amount=0.9)
+    parametrizations.weight_norm(layer.intermediate.dense)
+    with torch.no_grad():
+        layer.intermediate.dense.parametrizations.weight.original0.mul_(3.0)
+    for texts in (TEXTS, TEXTS[:1]):
+        padded, packed = both(explainer, texts)
+        assert torch.allclose(padded.values, packed.values, atol=1e-10)
+    assert not torch.allclose(both(explainer, TEXTS)[1].values, before, atol=1e-3)

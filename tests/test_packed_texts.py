@@ -41,6 +41,17 @@ def test_packed_texts_are_read_as_padded_ones(kind, head) -> None:
         assert torch.allclose(*scales, atol=1e-10)
 
 
+@pytest.mark.parametrize("normalizer", ["additive", "precision"])
+def test_values_of_a_batch_are_those_of_each_text_alone(normalizer) -> None:
+    explainer = made(normalizer=normalizer)
+    together = both(explainer, TEXTS)[1]
+    for row, text in enumerate(TEXTS):
+        alone = both(explainer, [text])[1]
+        n = alone.values.shape[1]
+        assert torch.allclose(together.values[row, :n], alone.values[0], atol=1e-10)
+        assert not together.values[row, n:].any()
+
+
 def test_tiles_of_tokens_are_read_as_all_at_once(monkeypatch) -> None:
     explainer = made()
     whole = both(explainer, TEXTS)[1]

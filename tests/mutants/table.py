@@ -852,6 +852,20 @@ MUTANTS = (
         test="test_packed_texts.py::test_weights_that_change_between_passes_change_the_answer",
     ),
     Mutant(
+        bug="weights of joined maps are read in another order than their biases",
+        file="amortized/prepared.py",
+        source="joined(weights).detach().mT.contiguous()",
+        replacement="joined(weights[::-1]).detach().mT.contiguous()",
+        test="test_packed_texts.py::test_packed_texts_are_read_as_padded_ones",
+    ),
+    Mutant(
+        bug="values of a batch add up as if no text were shorter than another",
+        file="amortized/explainer.py",
+        source="mask = states.mask if len(states.mask) > 1 else None",
+        replacement="mask = None",
+        test="test_packed_texts.py::test_values_of_a_batch_are_those_of_each_text_alone",
+    ),
+    Mutant(
         bug="texts of a packed batch come out in the order in which they lie",
         file="amortized/packed_texts.py",
         source="rows = order.repeat_interleave(lying)",

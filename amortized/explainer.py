@@ -413,6 +413,8 @@ class AmortizedExplainer(PreTrainedModel):
         parent: Any = super()
         explainer, info = load_strictly(parent.from_pretrained, folder, *args, **kwargs)
         explainer.check_signature()
+        # encoders are built in a precision of their own
+        explainer.to(explainer.scale.dtype)
         explainer.encoder.load_extra(folder)
         if model is not None:
             explainer.attach(model)

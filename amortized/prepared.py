@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.text_encoders import Layer
@@ -13,44 +14,93 @@ TILE = 512
 """Tokens of which the wide middle of a feed-forward part stays in a processor's cache."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Turned:
+    """What the maps held when their copies were made, and the copies."""
+
+    versions: list[tuple[int, int]]
+    parts: list[Tensor]  # held, so that no address is used twice
+    cells: list[NDArray[Any]]
+    samples: list[Any]
+    weight: Tensor
+    bias: Tensor
+
+
 class SideBySide:
     """Linear maps of the same tokens as one product, with a turned copy of the weights.
 
     A processor multiplies 20 to 60 rows up to twice as fast by a weight `(in, out)` as by the
-    `(out, in)` that torch keeps. Where gradients are taken the weights themselves are read.
+    `(out, in)` that torch keeps. Where gradients are taken the weights themselves are read, and
+    the copy is given up: a step may follow, and fused optimizers leave no mark on what they
+    change. For what else leaves none, a few entries of every weight are compared, too.
 
     Args:
-        maps: Linear maps of the same width, whose weights may change at any time.
+        maps: Linear maps of the same width, whose weights may change between calls.
     """
 
     def __init__(self, *maps: Any) -> None:  # noqa: ANN401 - what has a weight and a bias
         self.maps = maps
         # a module's own look-up of its weight costs more than all that is compared
-        self._kept: list[dict[str, Tensor]] = [each._parameters for each in maps]
-        self._stamp: list[tuple[int, int]] = []
-        self._seen: list[Tensor] = []  # held, so that no address is used twice
-        self._turned: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)
+        self._kept: list[dict[str, Tensor | None]] = [each._parameters for each in maps]
+        self._turned: _Turned | None = None  # one reference, so that threads see all or nothing
 
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self._kept[0]["weight"].device
+        held = (part for each in self._kept for part in each.values() if part is not None)
+        return next((part.device for part in held), torch.device("cpu"))  # quantized: none held
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """What the maps make of tokens `(t, d)`, `(t, outputs of all)`."""
-        try:
-            weights = [each["weight"] for each in self._kept]
-            biases = [each["bias"] for each in self._kept]
-        except KeyError:  # pruned or parametrized since: the modules know their weights
+        weights = [each.get("weight") for each in self._kept]
+        biases = [each.get("bias") for each in self._kept]
+        parts = [part for part in (*weights, *biases) if part is not None]
+        if len(parts) < 2 * len(self.maps):  # pruned or quantized since: the modules know
             return joined([each(tokens) for each in self.maps], -1)
-        if torch.is_grad_enabled() or weights[0].is_inference():
-            return nn.functional.linear(tokens, joined(weights), joined(biases))
-        parts = weights + biases
-        stamp = [(one.data_ptr(), one._version) for one in parts]
-        if stamp != self._stamp:
-            self._stamp, self._seen = stamp, [one.detach() for one in parts]
-            self._turned = joined(weights).detach().mT.contiguous(), joined(biases).detach()
-        return torch.addmm(self._turned[1], tokens, self._turned[0])
+        if torch.is_grad_enabled() or not all(map(_watched, parts)):
+            self._turned = None
+            count = len(self.maps)
+            return nn.functional.linear(tokens, joined(parts[:count]), joined(parts[count:]))
+        turned = self._turned
+        if turned is None or not _unchanged(turned, parts):
+            turned = self._turned = _turned(parts)
+        return torch.addmm(turned.bias, tokens, turned.weight)
+
+
+def _watched(part: Tensor) -> bool:
+    """Whether a change of a weight can be told: it counts versions, and its memory can be read."""
+    return part.is_cpu and part.is_contiguous() and not part.is_inference()
+
+
+def _turned(parts: list[Tensor]) -> _Turned:
+    count = len(parts) // 2
+    held = [part.detach() for part in parts]
+    cells = [_cells(part) for part in held]
+    return _Turned(
+        versions=[(part.data_ptr(), part._version) for part in parts],
+        parts=held,
+        cells=cells,
+        samples=[_sample(one) for one in cells],
+        weight=joined(held[:count]).mT.contiguous(),
+        bias=joined(held[count:]).clone(),
+    )
+
+
+def _unchanged(turned: _Turned, parts: list[Tensor]) -> bool:
+    return (
+        turned.versions == [(part.data_ptr(), part._version) for part in parts]
+        and [_sample(one) for one in turned.cells] == turned.samples
+    )
+
+
+def _cells(part: Tensor) -> NDArray[Any]:
+    """The memory of a tensor as bytes: every dtype has them, and NaN equals itself."""
+    return part.reshape(-1).view(torch.uint8).numpy()
+
+
+def _sample(cells: NDArray[Any]) -> bytes:
+    """A few entries, spread over all of them."""
+    return cells[:: max(1, len(cells) // 61)].tobytes()
 
 
 def joined(parts: Sequence[Tensor], axis: int = 0) -> Tensor:

@@ -69,7 +69,9 @@ def judge_problem(
 
     if truth_folder:
         if target_model:
-            raise ValueError("truth_folder is of a named problem; leave out target_model.")
+            raise ValueError(
+                "a stored truth is of a named problem; it cannot judge a target model of yours."
+            )
         made = planned_rows(truth_folder)
         if rows is not None and rows != made:
             raise ValueError(f"rows={rows}; {truth_folder} holds the truth of {made}.")

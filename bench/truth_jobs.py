@@ -251,11 +251,13 @@ def planned_rows(folder: str | PathLike[str]) -> int:
 
     Raises:
         FileNotFoundError: If there is no job.
-        ValueError: If the folder holds another kind of job.
+        ValueError: If the folder holds another kind of job, or the second pass of one.
     """
     config = shards.open_job(folder).config
     if config.get("kind") != "ground truth":
         raise ValueError(f"{folder} holds {config.get('kind', 'another job')}, no ground truth.")
+    if "rows" in config:
+        raise ValueError(f"{folder} is a second pass over some rows; pass the folder above it.")
     return int(config["explicands"])
 
 
@@ -314,12 +316,14 @@ def verify_truth(
         Largest difference to the stored values, relative to max(1, |value|).
 
     Raises:
-        ValueError: If it exceeds 1e-5: rows, model, versions or files are not what they were.
+        ValueError: If there is no such row, or it exceeds 1e-5: rows, model, versions or files are not what they were.
     """
     plan = shards.open_job(folder)
     stored = _first_pass(folder)
     if row is None:
         row = int(stream(seed, 0, purpose=31).integers(plan.n_items))
+    if not 0 <= row < plan.n_items:
+        raise ValueError(f"row={row}; {folder} holds rows 0 to {plan.n_items - 1}.")
     again = truth_work(plan, problem)([row])["values"]
     kept = stored.values[row : row + 1, : again.shape[1]]
     gap = float(((again - kept).abs() / kept.abs().clamp(min=1.0)).max())

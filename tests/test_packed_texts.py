@@ -1,6 +1,8 @@
 """Laws of texts that lie one behind the other: packing changes the cost of a pass and nothing else."""
 
 import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -98,9 +100,75 @@ def test_weights_that_change_between_passes_change_the_answer(texts) -> None:
         key.weight.mul_(-1.0)
     padded, packed = both(explainer, texts)
     assert torch.allclose(padded.values, packed.values, atol=1e-10)
+    with torch.no_grad():
+        key.weight[1, 2] += 5.0
+    padded, packed = both(explainer, texts)
+    assert torch.allclose(padded.values, packed.values, atol=1e-10)
     key.weight.data = 3.0 * torch.randn(key.weight.shape, dtype=torch.float64)
     padded, packed = both(explainer, texts)
     assert torch.allclose(padded.values, packed.values, atol=1e-10)
+
+
+def test_changes_that_leave_no_mark_on_a_weight_change_the_answer_too() -> None:
+    """A fused optimizer, `.data` and numpy write without counting a version."""
+    explainer = made()
+    both(explainer, TEXTS)
+    encoder = explainer.encoder
+    weight = encoder.network.encoder.layer[0].attention.self.value.weight
+    optimizer = torch.optim.AdamW(explainer.parameters(), lr=0.02, fused=True)
+    explainer.predict(encoder.pack(encoder.read(TEXTS))).values.square().sum().backward()
+
+    def held_by_numpy() -> None:
+        weight.detach().numpy()[:] *= 0.5
+
+    for change in (optimizer.step, optimizer.step, lambda: weight.data.mul_(-2), held_by_numpy):
+        version = weight._version
+        before = both(explainer, TEXTS)[1].values
+        change()
+        assert weight._version == version
+        padded, packed = both(explainer, TEXTS)
+        assert torch.allclose(padded.values, packed.values, atol=1e-10)
+        assert not torch.allclose(packed.values, before, atol=1e-4)
+
+
+def test_what_may_have_been_trained_keeps_no_copy() -> None:
+    explainer = made()
+    both(explainer, TEXTS)
+    layer = explainer.encoder.reader.layers[0]
+    explainer.predict(explainer.encoder.pack(explainer.encoder.read(TEXTS)))
+    assert layer.project._turned is None
+
+
+def test_threads_that_meet_a_changed_weight_all_read_the_new_one() -> None:
+    maps = [torch.nn.Linear(6, 6).double() for _ in range(3)]
+    side, tokens = prepared.SideBySide(*maps), torch.ones(4, 6, dtype=torch.float64)
+
+    def reads() -> torch.Tensor:
+        with torch.no_grad():
+            return side(tokens)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for turn in range(60):
+                with torch.no_grad():
+                    maps[turn % 3].weight.mul_(-1.1)
+                    wanted = torch.cat([each(tokens) for each in maps], -1)
+                for found in pool.map(lambda _: reads(), range(8)):
+                    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    finally:
+        sys.setswitchinterval(usual)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_an_explainer_of_another_precision_is_loaded_in_it(tmp_path, dtype) -> None:
+    explainer = AmortizedExplainer.from_target(text_model("bert")).to(dtype)
+    explainer.save_pretrained(tmp_path)
+    for options in ({}, {"dtype": dtype}):
+        again = AmortizedExplainer.from_pretrained(tmp_path, **options)
+        assert {p.dtype for p in again.parameters()} == {dtype}
+        assert torch.equal(again.explain(TEXTS).values, explainer.explain(TEXTS).values)
 
 
 def test_a_copy_reads_with_its_own_weights() -> None:
@@ -126,14 +194,14 @@ def test_an_explainer_keeps_one_copy_of_its_weights_until_they_change() -> None:
     explainer = made()
     both(explainer, TEXTS[:1])
     layer = explainer.encoder.reader.layers[0]
-    held = layer.project._turned[0]
+    held = layer.project._turned.weight
     both(explainer, TEXTS)
-    assert layer.project._turned[0] is held
+    assert layer.project._turned.weight is held
     assert held.is_contiguous()
     assert held.shape == (layer.layer.query.in_features, 3 * layer.layer.query.out_features)
     explainer.float()
     both(explainer, TEXTS)
-    assert layer.project._turned[0].dtype == torch.float32
+    assert layer.project._turned.weight.dtype == torch.float32
 
 
 def test_nobody_is_padding_where_no_mask_is_given() -> None:
@@ -149,6 +217,7 @@ def test_pruned_and_parametrized_weights_are_read_as_they_are_now() -> None:
     explainer = made()
     before = both(explainer, TEXTS)[1].values
     layer = explainer.encoder.network.encoder.layer[0]
+    prune.l1_unstructured(layer.attention.self.query, "weight", amount=0.5)
     prune.l1_unstructured(layer.attention.self.key, "weight", amount=0.9)
     parametrizations.weight_norm(layer.intermediate.dense)
     with torch.no_grad():

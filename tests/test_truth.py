@@ -194,6 +194,11 @@ def test_a_second_pass_sharpens_the_loose_rows_and_leaves_the_others(tmp_path) -
     z = ((both.values - exact.values) / both.std_errors)[seen]
     assert 0.6 < float(z.square().mean()) < 1.6
     assert verify_truth(problem, plan.folder) == 0
+    with pytest.raises(ValueError, match="second pass over some rows"):
+        load_truth(plan.folder, problem)
+    for row in (-1, 6):
+        with pytest.raises(ValueError, match=f"row={row}"):
+            verify_truth(problem, tmp_path, row=row)
 
 
 def test_a_sharp_truth_needs_no_second_pass(tmp_path) -> None:

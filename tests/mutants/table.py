@@ -847,15 +847,23 @@ MUTANTS = (
     Mutant(
         bug="projections are kept when weights change in place",
         file="amortized/prepared.py",
-        source="stamp = [(one.data_ptr(), one._version) for one in parts]",
-        replacement="stamp = [(one.data_ptr(), 0) for one in parts]",
+        source="turned.versions == [(part.data_ptr(), part._version) for part in parts]",
+        replacement="len(turned.versions) == len(parts)",
         test="test_packed_texts.py::test_weights_that_change_between_passes_change_the_answer",
+    ),
+    Mutant(
+        bug="a step of a fused optimizer goes unnoticed",
+        file="amortized/prepared.py",
+        source="[_sample(one) for one in turned.cells] == turned.samples",
+        replacement="len(turned.cells) == len(turned.samples)",
+        test="test_packed_texts.py::"
+        "test_changes_that_leave_no_mark_on_a_weight_change_the_answer_too",
     ),
     Mutant(
         bug="weights of joined maps are read in another order than their biases",
         file="amortized/prepared.py",
-        source="joined(weights).detach().mT.contiguous()",
-        replacement="joined(weights[::-1]).detach().mT.contiguous()",
+        source="joined(held[:count]).mT.contiguous()",
+        replacement="joined(held[:count][::-1]).mT.contiguous()",
         test="test_packed_texts.py::test_packed_texts_are_read_as_padded_ones",
     ),
     Mutant(

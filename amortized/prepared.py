@@ -18,10 +18,9 @@ TILE = 512
 class _Turned:
     """What the maps held when their copies were made, and the copies."""
 
-    versions: list[tuple[int, int]]
     parts: list[Tensor]  # held, so that no address is used twice
-    cells: list[NDArray[Any]]
-    samples: list[Any]
+    versions: list[tuple[int, int]]
+    samples: list[tuple[NDArray[Any], bytes]]
     weight: Tensor
     bias: Tensor
 
@@ -52,18 +51,19 @@ class SideBySide:
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """What the maps make of tokens `(t, d)`, `(t, outputs of all)`."""
-        weights = [each.get("weight") for each in self._kept]
-        biases = [each.get("bias") for each in self._kept]
-        parts = [part for part in (*weights, *biases) if part is not None]
-        if len(parts) < 2 * len(self.maps):  # pruned or quantized since: the modules know
-            return joined([each(tokens) for each in self.maps], -1)
-        if torch.is_grad_enabled() or not all(map(_watched, parts)):
-            self._turned = None
-            count = len(self.maps)
-            return nn.functional.linear(tokens, joined(parts[:count]), joined(parts[count:]))
+        parts = [each.get("weight") for each in self._kept]
+        parts += [each.get("bias") for each in self._kept]
         turned = self._turned
-        if turned is None or not _unchanged(turned, parts):
-            turned = self._turned = _turned(parts)
+        reads = not torch.is_grad_enabled()
+        if not (reads and turned is not None and _unchanged(turned, parts)):
+            held = [part for part in parts if part is not None]
+            if len(held) < len(parts):  # pruned or quantized since: the modules know
+                return joined([each(tokens) for each in self.maps], -1)
+            if not (reads and all(map(_watched, held))):
+                self._turned = None
+                count = len(self.maps)
+                return nn.functional.linear(tokens, joined(held[:count]), joined(held[count:]))
+            turned = self._turned = _turned(held)
         return torch.addmm(turned.bias, tokens, turned.weight)
 
 
@@ -75,32 +75,27 @@ def _watched(part: Tensor) -> bool:
 def _turned(parts: list[Tensor]) -> _Turned:
     count = len(parts) // 2
     held = [part.detach() for part in parts]
-    cells = [_cells(part) for part in held]
+    few = [_few(weight) for weight in held[:count]]
     return _Turned(
-        versions=[(part.data_ptr(), part._version) for part in parts],
         parts=held,
-        cells=cells,
-        samples=[_sample(one) for one in cells],
+        versions=[(part.data_ptr(), part._version) for part in parts],
+        samples=[(one, one.tobytes()) for one in few],
         weight=joined(held[:count]).mT.contiguous(),
         bias=joined(held[count:]).clone(),
     )
 
 
-def _unchanged(turned: _Turned, parts: list[Tensor]) -> bool:
-    return (
-        turned.versions == [(part.data_ptr(), part._version) for part in parts]
-        and [_sample(one) for one in turned.cells] == turned.samples
-    )
+def _few(weight: Tensor) -> NDArray[Any]:
+    """A view of some of a weight's bytes, spread over all of it; every dtype has bytes."""
+    cells = weight.reshape(-1).view(torch.uint8).numpy()
+    return cells[:: max(1, len(cells) // 31)]
 
 
-def _cells(part: Tensor) -> NDArray[Any]:
-    """The memory of a tensor as bytes: every dtype has them, and NaN equals itself."""
-    return part.reshape(-1).view(torch.uint8).numpy()
-
-
-def _sample(cells: NDArray[Any]) -> bytes:
-    """A few entries, spread over all of them."""
-    return cells[:: max(1, len(cells) // 61)].tobytes()
+def _unchanged(turned: _Turned, parts: list[Tensor | None]) -> bool:
+    for part, stamp in zip(parts, turned.versions, strict=True):
+        if part is None or (part.data_ptr(), part._version) != stamp:
+            return False
+    return all(few.tobytes() == seen for few, seen in turned.samples)
 
 
 def joined(parts: Sequence[Tensor], axis: int = 0) -> Tensor:

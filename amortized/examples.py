@@ -1,7 +1,7 @@
 """Examples to label: texts, pairs of texts, rows of a table or images, and their names by content."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def as_examples(given: Any) -> Examples:  # noqa: ANN401 - texts, arrays, frames
         A list of texts or of pairs, or a floating-point tensor on the CPU.
 
     Raises:
-        TypeError: If an example is neither text nor number.
+        TypeError: If an example is neither text nor number, or a tuple may be a pair or two texts.
         ValueError: If there are none, a text is blank or no Unicode, or a number is not finite.
     """
     if isinstance(given, str):
@@ -39,7 +39,11 @@ def as_examples(given: Any) -> Examples:  # noqa: ANN401 - texts, arrays, frames
         given = torch.from_numpy(np.ascontiguousarray(given))
     if isinstance(given, Tensor):
         return _numbers(given)
-    if not hasattr(given, "__iter__"):
+    if isinstance(given, tuple) and len(given) == 2 and all(isinstance(t, str) for t in given):
+        raise TypeError(
+            f"examples={given!r:.80} could be two texts or one pair; pass a list, [(a, b)] or [a, b]."
+        )
+    if not hasattr(given, "__iter__") or isinstance(given, Mapping):
         raise TypeError(
             f"examples is a {type(given).__name__}; texts, pairs of texts or a tensor of numbers are "
             "needed."

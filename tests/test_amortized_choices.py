@@ -377,3 +377,11 @@ def test_arguments_of_no_use_are_refused_by_name(games, labels):
     for rate, error in ((float("nan"), ValueError), (-1e-3, ValueError), ("fast", TypeError)):
         with pytest.raises(error, match="lr="):
             made.fit(labels, lr=rate, **ONE)
+
+
+def test_what_could_be_read_in_two_ways_is_refused():
+    with pytest.raises(TypeError, match="two texts or one pair"):
+        as_examples(("a premise", "a hypothesis"))
+    with pytest.raises(TypeError, match="examples is a dict"):
+        as_examples({"text": ["a good film"]})
+    assert as_examples([("a premise", "a hypothesis")]) == [("a premise", "a hypothesis")]

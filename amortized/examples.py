@@ -11,7 +11,7 @@ from torch import Tensor
 
 from baselines.files import atomic_write
 from baselines.fingerprints import content_hash
-from baselines.text_players import refuse_surrogates
+from baselines.text_players import refuse_surrogates, refuse_two_readings
 
 Examples = list[str] | list[tuple[str, str]] | Tensor
 """Texts, pairs of texts, or a tensor `(b, *features)`."""
@@ -39,10 +39,7 @@ def as_examples(given: Any) -> Examples:  # noqa: ANN401 - texts, arrays, frames
         given = torch.from_numpy(np.ascontiguousarray(given))
     if isinstance(given, Tensor):
         return _numbers(given)
-    if isinstance(given, tuple) and len(given) == 2 and all(isinstance(t, str) for t in given):
-        raise TypeError(
-            f"examples={given!r:.80} could be two texts or one pair; pass a list, [(a, b)] or [a, b]."
-        )
+    refuse_two_readings(given, "examples")
     if not hasattr(given, "__iter__") or isinstance(given, Mapping):
         raise TypeError(
             f"examples is a {type(given).__name__}; texts, pairs of texts or a tensor of numbers are "

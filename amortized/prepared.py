@@ -63,7 +63,7 @@ class SideBySide:
                 self._turned = None
                 count = len(self.maps)
                 return nn.functional.linear(tokens, joined(held[:count]), joined(held[count:]))
-            turned = self._turned = _turned(held)
+            turned = self._turned = _turn(held)
         return torch.addmm(turned.bias, tokens, turned.weight)
 
 
@@ -72,7 +72,7 @@ def _watched(part: Tensor) -> bool:
     return part.is_cpu and part.is_contiguous() and not part.is_inference()
 
 
-def _turned(parts: list[Tensor]) -> _Turned:
+def _turn(parts: list[Tensor]) -> _Turned:
     count = len(parts) // 2
     held = [part.detach() for part in parts]
     few = [_few(weight) for weight in held[:count]]

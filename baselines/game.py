@@ -274,13 +274,7 @@ class MaskedGame:
         return torch.einsum("bmrk,r->bmk", values, weights.to(values))
 
     def _run(self, rows: Tensor) -> Tensor:
-        with torch.no_grad():
-            try:
-                answer = self.model(rows)
-            except RuntimeError:
-                refuse_misfit(self.model, rows)
-                raise
-            return _checked(answer, len(rows))
+        return _asked(self.model, rows)
 
 
 class PresenceGame:
@@ -379,13 +373,18 @@ class PresenceGame:
         return rearrange(values, "(b m) k -> b m k", b=b)
 
     def _run(self, rows: Tensor, present: Tensor) -> Tensor:
-        with torch.no_grad():
-            try:
-                answer = self.model(rows, present=present)
-            except RuntimeError:
-                refuse_misfit(self.model, rows)
-                raise
-            return _checked(answer, len(rows))
+        return _asked(self.model, rows, present=present)
+
+
+def _asked(model: Callable[..., Any], rows: Tensor, **given: Tensor) -> Tensor:
+    """What a foreign model says of rows, `(rows, k)`, without a graph."""
+    with torch.no_grad():
+        try:
+            answer = model(rows, **given)
+        except RuntimeError:
+            refuse_misfit(model, rows)
+            raise
+        return _checked(answer, len(rows))
 
 
 def _checked(answer: Any, n_rows: int) -> Tensor:  # noqa: ANN401 - a foreign model's answer

@@ -66,7 +66,6 @@ class IntegratedGradients(GradientExplainer):
         self.n_steps = n_steps
         self.tolerance = tolerance
 
-    @torch.inference_mode(False)
     def attribute(  # pyright: ignore[reportIncompatibleMethodOverride] - captum's own order
         self,
         inputs: Inputs,

@@ -69,12 +69,8 @@ def check_texts(texts: Text | Sequence[Text]) -> list[Text]:
         TypeError: If one is neither, or both kinds come together.
         ValueError: If there is none, or one holds half a surrogate pair.
     """
-    pair = isinstance(texts, tuple) and len(texts) == 2
+    refuse_two_readings(texts, "texts")
     listed: list[Any] = [texts] if isinstance(texts, str) else list(texts)
-    if pair and all(isinstance(text, str) for text in listed):
-        raise TypeError(
-            f"texts={texts!r:.80} could be two texts or one pair; pass a list, [(a, b)] or [a, b]."
-        )
     if not listed:
         raise ValueError("texts is empty; pass at least one.")
     for text in listed:
@@ -87,6 +83,22 @@ def check_texts(texts: Text | Sequence[Text]) -> list[Text]:
     for row, text in enumerate(listed):
         refuse_surrogates((text,) if isinstance(text, str) else text, f"texts[{row}]")
     return listed
+
+
+def refuse_two_readings(texts: object, name: str) -> None:
+    """Refuse a tuple of two strings, which may be two texts or a pair.
+
+    Args:
+        texts: What the caller passed.
+        name: What the message calls it.
+
+    Raises:
+        TypeError: If it is one.
+    """
+    if isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts):
+        raise TypeError(
+            f"{name}={texts!r:.80} could be two texts or one pair; pass a list, [(a, b)] or [a, b]."
+        )
 
 
 def refuse_surrogates(parts: Sequence[str], name: str) -> None:

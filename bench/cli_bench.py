@@ -94,7 +94,7 @@ def bench(
                 truth_folder="" if truth is None else truth,
             )
         else:
-            from bench.demo import run_demo
+            from bench.demo import JUDGED, run_demo
             from bench.frames import read_frame, take_target
 
             if target is None:
@@ -107,7 +107,7 @@ def bench(
                 out,
                 command=command_line(),
                 seed=seed,
-                judged=24 if rows is None else rows,
+                judged=JUDGED if rows is None else rows,
                 console=console,
             ).leaderboard
         if as_json:

@@ -65,14 +65,14 @@ def judge_problem(
     from bench.finishing import write_run
     from bench.guests import GuestFailed, try_out
     from bench.report import read_parquet
-    from bench.truth_jobs import planned_rows
+    from bench.truth_jobs import truth_plan
 
     if truth_folder:
         if target_model:
             raise ValueError(
                 "a stored truth is of a named problem; it cannot judge a target model of yours."
             )
-        made = planned_rows(truth_folder)
+        made = truth_plan(truth_folder).n_items
         if rows is not None and rows != made:
             raise ValueError(f"rows={rows}; {truth_folder} holds the truth of {made}.")
         rows = made
@@ -120,7 +120,7 @@ def judge_contender(
     *,
     rows: int,
     seed: int = 0,
-    truth_budget: int = 20_000,
+    truth_budget: int,
     truth_folder: str = "",
     command: str = "",
     target_model: str = "",

@@ -120,13 +120,8 @@ def truth_work(plan: shards.Plan, problem: Problem) -> shards.Work:
     Raises:
         ValueError: If the plan is another problem's.
     """
+    _check_problem(plan, problem)
     said = plan.config
-    if said["content_hash"] != problem.content_hash:
-        raise ValueError(
-            f"{plan.folder} holds truth of {said['problem']!r} ({said['content_hash']}), not of "
-            f"{problem.name!r} ({problem.content_hash}): rows, model or game differ."
-        )
-
     rows = said.get("rows") or range(len(problem))
     words = {name: said[name] for name in ("budget", "seed", "exact_up_to")}
     if "rows" in said:  # a second pass draws anew
@@ -243,8 +238,8 @@ def check_truth(folder: str | PathLike[str]) -> shards.Report:
     return shards.check(folder)
 
 
-def planned_rows(folder: str | PathLike[str]) -> int:
-    """Number of explicands that a truth was planned for.
+def truth_plan(folder: str | PathLike[str]) -> shards.Plan:
+    """The plan of a truth, once the folder is sure to hold one of all explicands.
 
     Args:
         folder: From `plan_truth`.
@@ -253,12 +248,22 @@ def planned_rows(folder: str | PathLike[str]) -> int:
         FileNotFoundError: If there is no job.
         ValueError: If the folder holds another kind of job, or the second pass of one.
     """
-    config = shards.open_job(folder).config
-    if config.get("kind") != "ground truth":
-        raise ValueError(f"{folder} holds {config.get('kind', 'another job')}, no ground truth.")
-    if "rows" in config:
+    plan = shards.open_job(folder)
+    kind = plan.config.get("kind", "another job")
+    if kind != "ground truth":
+        raise ValueError(f"{folder} holds {kind}, no ground truth.")
+    if "rows" in plan.config:
         raise ValueError(f"{folder} is a second pass over some rows; pass the folder above it.")
-    return int(config["explicands"])
+    return plan
+
+
+def _check_problem(plan: shards.Plan, problem: Problem) -> None:
+    said = plan.config
+    if said["content_hash"] != problem.content_hash:
+        raise ValueError(
+            f"{plan.folder} holds truth of {said['problem']!r} ({said['content_hash']}), not of "
+            f"{problem.name!r} ({problem.content_hash}): rows, model or game differ."
+        )
 
 
 def load_truth(folder: str | PathLike[str], problem: Problem | None = None) -> Explanation:
@@ -289,16 +294,14 @@ def load_truth(folder: str | PathLike[str], problem: Problem | None = None) -> E
         >>> load_truth(folder, airport).shape
         (3, 30, 1)
     """
-    planned_rows(folder)
+    plan = truth_plan(folder)
     if problem is not None:
-        truth_work(shards.open_job(folder), problem)
+        _check_problem(plan, problem)
     first = _first_pass(folder)
-    second = shards.open_job(folder).folder / SECOND
+    second = plan.folder / SECOND
     if not second.is_dir():
         return first
-    return _merged(
-        first, shards.open_job(folder).config, _first_pass(second), shards.open_job(second).config
-    )
+    return _merged(first, plan.config, _first_pass(second), shards.open_job(second).config)
 
 
 def verify_truth(
@@ -316,7 +319,8 @@ def verify_truth(
         Largest difference to the stored values, relative to max(1, |value|).
 
     Raises:
-        ValueError: If there is no such row, or it exceeds 1e-5: rows, model, versions or files are not what they were.
+        ValueError: If there is no such row, or it exceeds 1e-5: rows, model, versions or files are
+            not what they were.
     """
     plan = shards.open_job(folder)
     stored = _first_pass(folder)

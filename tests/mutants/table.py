@@ -620,8 +620,8 @@ MUTANTS = (
     Mutant(
         bug="a stored truth judges any problem",
         file="bench/truth_jobs.py",
-        source="        truth_work(shards.open_job(folder), problem)\n",
-        replacement="        pass\n",
+        source="    if problem is not None:\n        _check_problem(plan, problem)\n",
+        replacement="",
         test="test_truth.py::test_a_stored_truth_judges_its_problem_and_no_other",
     ),
     Mutant(
